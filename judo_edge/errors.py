@@ -1,0 +1,68 @@
+"""The errors of judo-edge. Each says what was found, what was wanted and what to do.
+
+JudoEdgeError                 anything a user can act on; the CLI prints it on one line and exits with `exit_code`
+├── InputError                a file, an image or an argument is not what it should be
+│   ├── ImageError            a photo cannot be decoded
+│   └── ItemsError            a labelled set (items.csv) cannot be used
+├── ConfigError               a TOML or JSON setting is unknown, missing or out of range
+├── CheckpointError           a model checkpoint is incomplete or of another shape
+│   └── AdapterError          a LoRA adapter does not fit its base
+├── BundleError               a bundle is incomplete, of another version, or was changed after export
+├── OutputError               an output cannot be written (exists, disk full, no permission)
+├── DependencyError           an optional part is not installed; names the extra that brings it
+└── EngineError               an engine cannot be opened or fails at run time
+"""
+
+from __future__ import annotations
+
+
+class JudoEdgeError(Exception):
+    """Base of every error that a user can act on."""
+
+    exit_code = 2
+
+    def __init__(self, found: str, wanted: str = "", action: str = "") -> None:
+        """Store the three parts; `str()` joins those that are given on one line."""
+        self.found, self.wanted, self.action = found, wanted, action
+        parts = [found, f"wanted: {wanted}" if wanted else "", f"do: {action}" if action else ""]
+        super().__init__("; ".join(" ".join(part.split()) for part in parts if part))
+
+
+class InputError(JudoEdgeError):
+    """A file, an image or an argument is not what it should be."""
+
+
+class ImageError(InputError):
+    """A photo cannot be decoded."""
+
+
+class ItemsError(InputError):
+    """A labelled set cannot be used."""
+
+
+class ConfigError(JudoEdgeError):
+    """A setting is unknown, missing or out of range."""
+
+
+class CheckpointError(JudoEdgeError):
+    """A model checkpoint is incomplete or of another shape."""
+
+
+class AdapterError(CheckpointError):
+    """A LoRA adapter does not fit its base."""
+
+
+class BundleError(JudoEdgeError):
+    """A bundle is incomplete, of another version, or was changed after export."""
+
+
+class OutputError(JudoEdgeError):
+    """An output cannot be written."""
+
+
+class DependencyError(JudoEdgeError):
+    """An optional part is not installed."""
+
+
+class EngineError(JudoEdgeError):
+    """An engine cannot be opened or fails at run time."""
