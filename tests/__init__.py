@@ -1,0 +1,1 @@
+"""Tests of judo-edge; `tests.tiny` makes the models that they share."""
