@@ -1,0 +1,178 @@
+"""The manifest of a bundle: frozen models of everything that export decided.
+
+The runtime reads shapes, ids and file names from here and never guesses. Nothing in this file touches the disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+_FORBIDDEN = set('\\:*?"<>|\0')
+
+FloatName = Literal["float32", "float16"]
+
+
+def _checked_name(name: str) -> str:
+    """Refuse a file name that could leave the bundle folder or mean another file on another system."""
+    path = PurePosixPath(name)
+    odd = path.is_absolute() or str(path) != name or ".." in path.parts or _FORBIDDEN & set(name)
+    if odd or name in ("", ".", MANIFEST_NAME):
+        raise ValueError(f"file name {name!r} is not a plain relative path inside the bundle")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_checked_name)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Frozen(BaseModel):
+    """Base of the models here: immutable, unknown keys refused, not-a-number refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileEntry(Frozen):
+    """Size and hash of one file."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class AdapterSource(Frozen):
+    """One LoRA adapter that was merged."""
+
+    name: str
+    digest: Sha256
+    tensors: int
+    """Number of base tensors that it changed."""
+
+
+class Source(Frozen):
+    """What the bundle was made from."""
+
+    checkpoint: str
+    """Folder name of the checkpoint, without its path."""
+    digest: Sha256
+    """SHA-256 over the names and hashes of config.json and the safetensors files."""
+    adapters: tuple[AdapterSource, ...] = ()
+    """In the order they were given; their sum does not depend on it."""
+
+
+class ModelFacts(Frozen):
+    """Shapes and ids of the model, from its config.json and tokenizer."""
+
+    architecture: str
+    hidden_size: Positive
+    num_layers: Positive
+    num_heads: Positive
+    num_kv_heads: Positive
+    head_dim: Positive
+    intermediate_size: Positive
+    vocab_size: Positive
+    rope_theta: float
+    mrope_section: tuple[int, int, int]
+    image_pad_id: int
+    vision_start_id: int
+    vision_end_id: int
+    eos_ids: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Any of them ends the reply."""
+    vision_depth: Positive
+    vision_hidden_size: Positive
+    vision_window_size: Positive
+    """Pixels."""
+    patch_size: Positive
+    """Pixels."""
+    temporal_patch_size: Positive
+    spatial_merge_size: Positive
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Return the size of one token's key and value in float32."""
+        return self.num_layers * 2 * self.num_kv_heads * self.head_dim * 4
+
+
+class Preprocessing(Frozen):
+    """How pixels become patches after the profile's resizes."""
+
+    image_size: Positive
+    """Side of the square image that the vision graph is built for, pixels."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """Mean and standard deviation per channel, RGB, of pixels scaled to 0..1."""
+
+
+class TensorSpec(Frozen):
+    """Type and shape of a graph input or output; a named axis is dynamic."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class GraphEntry(Frozen):
+    """One ONNX graph with its inputs and outputs."""
+
+    file: FileName
+    data: FileName
+    """External data of the graph, in the same folder."""
+    opset: Positive
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+
+class EmbeddingEntry(Frozen):
+    """The token embedding table: raw, row-major."""
+
+    file: FileName
+    dtype: FloatName
+    shape: tuple[Positive, Positive]
+    """(vocabulary, hidden size)."""
+
+
+class TensorDecision(Frozen):
+    """What became of one tensor of the checkpoint."""
+
+    form: str
+    """`float32`, `float16`, `int8-block<k>`, or `unused` for a tensor that no graph reads."""
+    stored_in: str = ""
+    """File of the bundle; empty when unused."""
+    dtype: str
+    """Data type in the checkpoint."""
+    adapters: tuple[str, ...] = ()
+    """Adapters that changed it."""
+    reason: str = ""
+    """Why, where the recipe alone does not say it."""
+
+
+class Manifest(Frozen):
+    """Everything that was decided when the bundle was made."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    created: str
+    """UTC, ISO 8601."""
+    tools: dict[str, str]
+    """Versions of judo-edge and of the packages that made the graphs."""
+    source: Source
+    model: ModelFacts
+    recipe: dict[str, JsonValue]
+    """Full content of the recipe."""
+    graphs: dict[str, GraphEntry]
+    embedding: EmbeddingEntry
+    tokenizer: FileName = "tokenizer.json"
+    profile: FileName = "profile.toml"
+    preprocessing: Preprocessing
+    decisions: dict[str, TensorDecision]
+    files: dict[FileName, FileEntry] = {}
+    """Every file of the folder except the manifest itself; filled by the writer."""
+
+    def unlisted(self) -> tuple[str, ...]:
+        """Return the files that the manifest uses but does not list, which a reader refuses."""
+        used = [self.tokenizer, self.profile, self.embedding.file]
+        used += [name for graph in self.graphs.values() for name in (graph.file, graph.data)]
+        return tuple(name for name in used if name not in self.files)

@@ -1,0 +1,108 @@
+"""Writing a bundle: everything goes into a folder beside the target, which is renamed when it is complete.
+
+Whatever fails, the partial folder is removed and an earlier output stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from judo_edge.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from judo_edge.errors import OutputError
+from judo_edge.files import output_error_from_os, output_errors, sha256_of_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def check_output(out: Path, force: bool) -> None:
+    """Raise OutputError unless `out` may be written: absent, or with `force` a bundle or an empty folder."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another folder")
+    if out.is_symlink() or not out.is_dir():
+        raise OutputError(f"{out} is not a folder", action="choose another folder")
+    if any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise OutputError(f"{out} is not a bundle, so --force does not replace it", action="choose another folder")
+
+
+class BundleWriter:
+    """Context manager that yields a partial folder; `commit` turns it into the bundle.
+
+    Leaving the block without `commit`, or by any exception, removes the partial folder. An OSError inside the block
+    becomes an OutputError.
+    """
+
+    def __init__(self, out: Path, force: bool = False) -> None:
+        """Remember the target; nothing is created before the block is entered."""
+        self.out, self._force = out, force
+        self.folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
+
+    def __enter__(self) -> Self:
+        """Create the partial folder (OutputError when `out` may not be written)."""
+        check_output(self.out, self._force)
+        with output_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir()
+        return self
+
+    def path(self, name: str) -> Path:
+        """Return where to write the file `name`."""
+        return self.folder / name
+
+    def commit(self, manifest: Manifest) -> Path:
+        """Hash every file, write the manifest with them, and rename the folder to its final name."""
+        full = manifest.model_copy(update={"files": self._entries()})
+        if unlisted := full.unlisted():
+            raise ValueError(f"the manifest uses files that were not written: {', '.join(unlisted)}")
+        text = full.model_dump_json(indent=1) + "\n"
+        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        for path in self.folder.rglob("*"):
+            _sync(path)
+        self._swap()
+        return self.out
+
+    def _entries(self) -> dict[str, FileEntry]:
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {
+            path.relative_to(self.folder).as_posix(): FileEntry(sha256=sha256_of_file(path), bytes=path.stat().st_size)
+            for path in paths
+        }
+
+    def _swap(self) -> None:
+        """Put the new folder in place; an earlier one is removed only after that."""
+        earlier = self.out.with_name(f"{self.out.name}.earlier-{os.getpid()}")
+        check_output(self.out, self._force)
+        replaced = self.out.exists()
+        if replaced:
+            os.rename(self.out, earlier)
+        try:
+            os.rename(self.folder, self.out)
+        except BaseException:
+            if replaced:
+                os.rename(earlier, self.out)
+            raise
+        _sync(self.out.parent)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what is unfinished; turn an OSError into an OutputError."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise output_error_from_os(error, self.out) from error
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a power cut cannot leave a renamed but empty bundle."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

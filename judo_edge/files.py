@@ -1,0 +1,79 @@
+"""Files on disk: hashing, writing beside and renaming, and turning system errors into ours.
+
+Knows nothing of bundles, models or profiles. Every output of judo-edge goes through `write_atomic` or a folder that is
+renamed when complete, so that a reader never sees half a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from judo_edge.errors import OutputError
+
+_CHUNK = 1 << 20
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free space or choose another folder, then run it again"),
+    errno.EDQUOT: ("the disk quota is used up", "free space or choose another folder, then run it again"),
+    errno.EFBIG: ("the file would exceed the allowed size", "raise the file size limit or choose another folder"),
+    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
+    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.EROFS: ("the file system is read-only", "choose another folder"),
+    errno.ENOENT: ("a parent folder does not exist", "create the parent folder first"),
+}
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits, reading 1 MiB at a time."""
+    digest = hashlib.sha256()
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as stream:
+        while size := stream.readinto(buffer):
+            digest.update(view[:size])
+    return digest.hexdigest()
+
+
+def output_error_from_os(error: OSError, path: Path) -> OutputError:
+    """Say in one line why `path` could not be written and what to do."""
+    default = (error.strerror or str(error), "check the output folder")
+    reason, action = _REASONS.get(error.errno or 0, default)
+    return OutputError(f"cannot write {path}: {reason}", action=action)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Raise OutputError instead of OSError inside the block; `path` is what was being written."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error_from_os(error, path) from error
+
+
+def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
+    """Write `data` beside `path` and rename it.
+
+    Raises OutputError when `path` exists and `force` is not given, or when it cannot be written; what was there stays.
+    """
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", action="pass --force to replace it, or choose another name")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        with output_errors(path):
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
