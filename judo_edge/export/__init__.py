@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle. Needs torch and transformers (extra `export`); the runtime never imports this room."""
