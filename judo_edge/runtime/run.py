@@ -1,0 +1,37 @@
+"""A run: every item of a source gets one inspection, in order. Knows nothing of outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Union
+
+from judo_edge.core import Frame, Timing
+from judo_edge.runtime.inspector import Inspection, Inspector, undecidable
+from judo_edge.runtime.sources.folder import Unreadable
+
+Inspected = tuple[Union[Frame, Unreadable], Inspection]
+
+
+def inspected(inspector: Inspector, source: Iterable[Frame | Unreadable]) -> Iterator[Inspected]:
+    """Yield each item of a source with its inspection; the time to get the item is its `load` stage."""
+    items = iter(source)
+    while True:
+        started = time.perf_counter()
+        item = next(items, None)
+        if item is None:
+            return
+        load = time.perf_counter() - started
+        yield item, _with_load(_inspection(inspector, item), load)
+
+
+def _inspection(inspector: Inspector, item: Frame | Unreadable) -> Inspection:
+    if isinstance(item, Unreadable):
+        return Inspection(undecidable(item, item.reason))
+    return inspector.look(item)
+
+
+def _with_load(inspection: Inspection, load: float) -> Inspection:
+    seconds = {"load": load, **inspection.verdict.timing.seconds}
+    return replace(inspection, verdict=replace(inspection.verdict, timing=Timing(seconds)))
