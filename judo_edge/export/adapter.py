@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from judo_edge.errors import AdapterError, CheckpointError
-from judo_edge.export.checkpoint import canonical_from_stored, digest_of_files, json_object
+from judo_edge.export.checkpoint import digest_of_files, json_object
+from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.tensorfile import StoredTensor, tensors_from_file
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -48,7 +49,7 @@ class LoraPair:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An opened adapter; tensors go by the canonical name of the base tensor that they change."""
+    """An opened adapter; tensors go by the hub name of the base tensor that they change."""
 
     name: str
     folder: Path
@@ -60,7 +61,7 @@ class Adapter:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Return the canonical names of the base tensors that it changes."""
+        """Return the hub names of the base tensors that it changes."""
         return tuple(dict.fromkeys([*self.pairs, *self.replacements]))
 
 
@@ -75,9 +76,9 @@ def open_adapter(folder: str | Path, name: str = "") -> Adapter:
     replacements: dict[str, StoredTensor] = {}
     for module, parts in _by_module(folder, tensors).items():
         if "whole" in parts:
-            replacements[canonical_from_stored(module)] = parts["whole"]
+            replacements[checkpoint_name_from_module_name(module)] = parts["whole"]
         else:
-            pairs[f"{canonical_from_stored(module)}.weight"] = _pair(folder, config, module, parts)
+            pairs[f"{checkpoint_name_from_module_name(module)}.weight"] = _pair(folder, config, module, parts)
     digest = digest_of_files([folder / _CONFIG, folder / _WEIGHTS])
     return Adapter(name or folder.name, folder, digest, pairs, replacements)
 

@@ -1,7 +1,7 @@
 """A checkpoint folder, opened lazily: names, shapes and rows of its tensors, one file or sharded.
 
-Tensors go by the names that transformers 5 gives them (`model.language_model.*`, `model.visual.*`, `lm_head.*`),
-whichever names the files use. Values are read row by row when asked for; nothing is kept. Knows nothing of adapters.
+Tensors go by their hub names (`model.layers.*`, `visual.*`, `lm_head.*`), which the graphs use too, whichever of the two
+naming schemes the files follow. Values are read row by row when asked for; nothing is kept. Knows nothing of adapters.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 from judo_edge.core import Floats
 from judo_edge.errors import CheckpointError
+from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.tensorfile import StoredTensor, tensors_from_file
 from judo_edge.files import sha256_of_bytes, sha256_of_file
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_EMBEDDING = "model.language_model.embed_tokens.weight"
+_EMBEDDING = "model.embed_tokens.weight"
 _HEAD = "lm_head.weight"
 
 
@@ -30,7 +31,7 @@ class Checkpoint:
     config: dict[str, Any]
     """Content of config.json."""
     tensors: dict[str, StoredTensor]
-    """By canonical name, in natural order of the names."""
+    """By hub name, in natural order of the names."""
 
     @property
     def is_tied(self) -> bool:
@@ -38,7 +39,7 @@ class Checkpoint:
         return bool(self.config.get("tie_word_embeddings", _HEAD not in self.tensors))
 
     def tensor(self, name: str) -> StoredTensor:
-        """Return a tensor by canonical name; a tied head is the embedding. Raises CheckpointError when missing."""
+        """Return a tensor by hub name; a tied head is the embedding. Raises CheckpointError when missing."""
         source = _EMBEDDING if name == _HEAD and self.is_tied else name
         if source not in self.tensors:
             action = "use a complete checkpoint: every file of the model's folder"
@@ -85,21 +86,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     config = json_object(folder / "config.json")
     stored = _sharded_tensors(folder) if (folder / _INDEX).exists() else _single_tensors(folder)
     tensors: dict[str, StoredTensor] = {}
-    for name in sorted(stored, key=lambda name: natural_key(canonical_from_stored(name))):
-        canonical = canonical_from_stored(name)
-        if canonical in tensors:
-            raise CheckpointError(f"{folder} has {canonical} twice: as {tensors[canonical].name} and as {name}")
-        tensors[canonical] = stored[name]
-    return Checkpoint(folder, config, tensors)
-
-
-def canonical_from_stored(name: str) -> str:
-    """Return the transformers 5 name of a tensor or module stored under the older hub layout, or the name itself."""
-    if name.startswith("visual."):
-        return f"model.{name}"
-    if name.startswith("model.") and not name.startswith(("model.language_model.", "model.visual.")):
-        return f"model.language_model.{name.removeprefix('model.')}"
-    return name
+    for name in stored:
+        hub = checkpoint_name_from_module_name(name)
+        if hub in tensors:
+            raise CheckpointError(f"{folder} has {hub} twice: as {tensors[hub].name} and as {name}")
+        tensors[hub] = stored[name]
+    return Checkpoint(folder, config, {name: tensors[name] for name in sorted(tensors, key=natural_key)})
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:

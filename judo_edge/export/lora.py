@@ -18,7 +18,7 @@ from judo_edge.export.checkpoint import Checkpoint, natural_key
 from judo_edge.export.tensorfile import StoredTensor
 
 _ANOTHER_BASE = "use the adapter with the checkpoint that it was trained on"
-_SHARED = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+_SHARED = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 class MergedWeights:

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from judo_edge.errors import CheckpointError
-from judo_edge.export.checkpoint import Checkpoint, canonical_from_stored, open_checkpoint
+from judo_edge.export.checkpoint import Checkpoint, open_checkpoint
+from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from tests.tiny import save_tiny_checkpoint, tiny_model
 
 
@@ -46,8 +47,9 @@ def refusal(folder: Path) -> str:
 
 def assert_same_values(checkpoint: Checkpoint, state: dict[str, torch.Tensor]) -> None:
     """Compare every tensor, read in two pieces, with a state dict."""
-    assert set(checkpoint.tensors) == set(state)
-    for name, wanted in state.items():
+    wanted_names = {checkpoint_name_from_module_name(name): tensor for name, tensor in state.items()}
+    assert set(checkpoint.tensors) == set(wanted_names)
+    for name, wanted in wanted_names.items():
         half = wanted.shape[0] // 2
         pieces = [checkpoint.rows(name, 0, half), checkpoint.rows(name, half, wanted.shape[0])]
         np.testing.assert_array_equal(np.concatenate(pieces), wanted.float().numpy(), err_msg=name)
@@ -71,12 +73,12 @@ def test_sharded_equals_single(single: Path, sharded: Path) -> None:
 def test_tied_head_is_the_embedding(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(save_tiny_checkpoint(tmp_path, tied=True))
     assert checkpoint.is_tied and "lm_head.weight" not in checkpoint.tensors
-    assert checkpoint.tensor("lm_head.weight") == checkpoint.tensor("model.language_model.embed_tokens.weight")
+    assert checkpoint.tensor("lm_head.weight") == checkpoint.tensor("model.embed_tokens.weight")
 
 
 def test_layers_are_in_natural_order(tmp_path: Path) -> None:
     names = list(open_checkpoint(save_tiny_checkpoint(tmp_path, layers=11)).tensors)
-    layers = [int(name.split(".")[3]) for name in names if name.startswith("model.language_model.layers.")]
+    layers = [int(name.split(".")[2]) for name in names if name.startswith("model.layers.")]
     assert layers == sorted(layers) and max(layers) == 10
 
 
@@ -90,21 +92,6 @@ def test_digest_follows_config_and_weights(copy: Path) -> None:
     changed = open_checkpoint(copy).digest()
     (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
     assert len({before, changed, open_checkpoint(copy).digest()}) == 3
-
-
-@pytest.mark.parametrize(
-    ("stored", "canonical"),
-    [
-        ("model.layers.0.mlp.up_proj.weight", "model.language_model.layers.0.mlp.up_proj.weight"),
-        ("model.norm.weight", "model.language_model.norm.weight"),
-        ("visual.merger.ln_q.weight", "model.visual.merger.ln_q.weight"),
-        ("model.visual.merger.ln_q.weight", "model.visual.merger.ln_q.weight"),
-        ("model.language_model.norm.weight", "model.language_model.norm.weight"),
-        ("lm_head.weight", "lm_head.weight"),
-    ],
-)
-def test_older_names_are_mapped(stored: str, canonical: str) -> None:
-    assert canonical_from_stored(stored) == canonical
 
 
 def test_missing_shard_is_named(copy: Path) -> None:
@@ -211,10 +198,10 @@ def test_folder_and_config_errors(tmp_path: Path) -> None:
 
 def test_tensor_errors_name_tensor_and_shapes(single: Path) -> None:
     checkpoint = open_checkpoint(single)
-    with pytest.raises(CheckpointError, match="lacks the tensor model.language_model.layers.9"):
-        checkpoint.tensor("model.language_model.layers.9.mlp.up_proj.weight")
+    with pytest.raises(CheckpointError, match="lacks the tensor model.layers.9"):
+        checkpoint.tensor("model.layers.9.mlp.up_proj.weight")
     with pytest.raises(CheckpointError, match=r"norm.weight has shape \[32\]; wanted: shape \[64\] by config.json"):
-        checkpoint.checked("model.language_model.norm.weight", (64,))
+        checkpoint.checked("model.norm.weight", (64,))
 
 
 def test_same_tensor_under_two_names_is_refused(single: Path, tmp_path: Path) -> None:

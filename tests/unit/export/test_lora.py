@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from judo_edge.errors import AdapterError, CheckpointError
 from judo_edge.export.adapter import open_adapter
 from judo_edge.export.checkpoint import open_checkpoint
+from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.lora import MergedWeights
 from tests.tiny import save_tiny_checkpoint, tiny_model
 
@@ -61,12 +62,12 @@ def save_adapter(folder: Path, seed: int, config: dict[str, Any], **shape: Any) 
     return folder
 
 
-def merged_by_peft(*folders: Path) -> dict[str, torch.Tensor]:
-    """Load and merge one adapter after the other."""
-    model: Any = tiny_model(SEED)
+def merged_by_peft(*folders: Path, into: Any = None) -> dict[str, torch.Tensor]:
+    """Load and merge one adapter after the other; return the weights by hub name."""
+    model = into or tiny_model(SEED)
     for folder in folders:
         model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return {checkpoint_name_from_module_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
 
 
 def merged_by_us(base: Path, *folders: Path) -> MergedWeights:
@@ -125,16 +126,15 @@ def test_several_adapters_are_summed_in_any_order(base: Path, tmp_path: Path) ->
     for name, wanted in merged_by_peft(*folders).items():
         np.testing.assert_allclose(one.whole(name), wanted.numpy(), rtol=0, atol=1e-6, err_msg=name)
         np.testing.assert_array_equal(one.whole(name), other.whole(name), err_msg=name)
-    assert set(one.adapters_of("model.language_model.layers.0.self_attn.q_proj.weight")) == {"0", "1"}
+    assert set(one.adapters_of("model.layers.0.self_attn.q_proj.weight")) == {"0", "1"}
 
 
 def test_bfloat16_base_is_merged_in_float32(tmp_path: Path) -> None:
     base = save_tiny_checkpoint(tmp_path / "base", seed=SEED, dtype="bfloat16")
     folder = save_adapter(tmp_path / "a", 1, CONFIGS["decoder"])
-    model: Any = tiny_model(SEED).to(torch.bfloat16).float()
-    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    model = tiny_model(SEED).to(torch.bfloat16).float()
     weights = merged_by_us(base, folder)
-    for name, wanted in merged.state_dict().items():
+    for name, wanted in merged_by_peft(folder, into=model).items():
         np.testing.assert_array_equal(weights.whole(name), wanted.numpy(), err_msg=name)
 
 
@@ -158,15 +158,13 @@ def test_adapter_saved_under_older_names_fits(base: Path, tmp_path: Path) -> Non
 def test_adapter_of_another_base_names_the_first_tensor_and_both_shapes(base: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "a", 1, CONFIGS["decoder"], hidden_size=64, mrope_section=(2, 3, 3))
     text = refusal(base, folder)
-    assert "adapter a: model.language_model.layers.0.self_attn.k_proj.weight: lora_A has shape [4, 64]" in text
+    assert "adapter a: model.layers.0.self_attn.k_proj.weight: lora_A has shape [4, 64]" in text
     assert "wanted: [4, 32] to fit the base weight [16, 32]" in text
 
 
 def test_adapter_of_a_deeper_base_names_the_unknown_module(base: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "a", 1, CONFIGS["decoder"], layers=12)
-    assert "adapter a: model.language_model.layers.2.self_attn.k_proj.weight is not a tensor of" in refusal(
-        base, folder
-    )
+    assert "adapter a: model.layers.2.self_attn.k_proj.weight is not a tensor of" in refusal(base, folder)
 
 
 def test_whole_module_of_another_shape_is_named(base: Path, tmp_path: Path) -> None:
@@ -253,14 +251,15 @@ def test_replacing_what_another_adapter_changes_is_refused(base: Path, tmp_path:
     assert "both change lm_head.weight" in refusal(base, whole, other)
 
 
-def test_shared_head_and_embedding_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "shared"), [("every linear", "lm_head"), ("embedding", "model.embed_tokens")])
+def test_shared_head_and_embedding_are_left_alone(tmp_path: Path, kind: str, shared: str) -> None:
     base = save_tiny_checkpoint(tmp_path / "base", seed=SEED, tied=True)
-    folder = save_adapter(tmp_path / "a", 1, CONFIGS["every linear"])
-    assert "lm_head.weight is shared by embedding and head" in refusal(base, folder)
+    folder = save_adapter(tmp_path / "a", 1, CONFIGS[kind])
+    assert f"{shared}.weight is shared by embedding and head" in refusal(base, folder)
 
 
 def test_value_that_is_not_finite_is_refused(base: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "a", 1, CONFIGS["decoder"])
     edit_tensors(folder, **{f"{FIRST}B.weight": torch.full((32, 4), float("nan"))})
     with pytest.raises(CheckpointError, match="q_proj.weight holds values that are not finite"):
-        merged_by_us(base, folder).whole("model.language_model.layers.0.self_attn.q_proj.weight")
+        merged_by_us(base, folder).whole("model.layers.0.self_attn.q_proj.weight")
