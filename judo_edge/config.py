@@ -1,0 +1,159 @@
+"""TOML files to frozen models and back.
+
+Knows TOML, pydantic's complaints and how to name the key at fault in one line; knows nothing of what a setting means.
+Text files are written beside their place and renamed, so a failed write leaves what was there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from judo_edge.errors import ConfigError, OutputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Scalar = str | bool | int | float
+
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_PRIVATE_WORDS = ("password", "secret")
+
+
+def model_from_toml(cls: type[ModelT], path: Path) -> ModelT:
+    """Read a TOML file into a model; ConfigError names the file, the key and what is allowed."""
+    return model_from_data(cls, toml_from_file(path), str(path))
+
+
+def model_from_data(cls: type[ModelT], data: Mapping[str, Any], source: str) -> ModelT:
+    """Check a mapping against a model; `source` is the name that a ConfigError gives to its origin."""
+    try:
+        return cls.model_validate(dict(data))
+    except ValidationError as error:
+        raise _error_from_validation(cls, error, source) from error
+
+
+def toml_from_file(path: Path) -> dict[str, Any]:
+    """Parse a TOML file; ConfigError when it cannot be read or is not TOML in UTF-8."""
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "a TOML file", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8", "TOML text in UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "TOML text", "correct that place") from error
+
+
+def toml_from_data(data: Mapping[str, Scalar | Sequence[Scalar]]) -> str:
+    """Write flat settings as TOML, one key per line in the given order.
+
+    Text becomes one line with escapes, so that no editor or line-ending conversion can change it unseen.
+    """
+    return "".join(f"{key} = {_toml_from_value(value)}\n" for key, value in data.items())
+
+
+def write_text(path: Path, text: str, force: bool = False) -> None:
+    """Write UTF-8 text beside `path` and rename; OutputError when it exists (without `force`) or cannot be written."""
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists", "a new file", "choose another name or force overwriting")
+    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", action="check folder, space, rights"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def _toml_from_value(value: Scalar | Sequence[Scalar]) -> str:
+    if isinstance(value, str):
+        value.encode("utf-8")  # a lone surrogate has no TOML form: ValueError here, not an unreadable file
+        return '"' + "".join(_escaped(char) for char in value) + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return "[" + ", ".join(_toml_from_value(item) for item in value) + "]"
+
+
+def _escaped(char: str) -> str:
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
+
+
+def _error_from_validation(cls: type[BaseModel], error: ValidationError, source: str) -> ConfigError:
+    details = error.errors(include_url=False)
+    found, wanted, action = _complaint(cls, details[0])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return ConfigError(f"{source}: {found}{more}", wanted, action)
+
+
+def _complaint(cls: type[BaseModel], detail: ErrorDetails) -> tuple[str, str, str]:
+    location = detail["loc"]
+    key = ".".join(str(part) for part in location)
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(cls, location)
+    if detail["type"] == "missing":
+        return f"key '{key}' is missing", "", f"set '{key}'"
+    if not key:
+        return message, "", "correct the file"
+    return f"{key} = {_shown(key, detail['input'])}", message, f"correct '{key}'"
+
+
+def _unknown_key(cls: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, str, str]:
+    key = ".".join(str(part) for part in location)
+    allowed = _keys_at(cls, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    action = f"did you mean '{near[0]}'?" if near else f"remove '{key}'"
+    return f"unknown key '{key}'", f"one of {', '.join(allowed)}" if allowed else "", action
+
+
+def _keys_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """List the keys allowed at a place; empty where a union leaves more than one model possible."""
+    model = cls
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:  # an index, or a key of a mapping: the model stays
+            continue
+        models = list(_models_in(field.annotation))
+        if len(models) != 1:
+            return []
+        model = models[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _shown(key: str, value: object) -> str:
+    if any(word in key.lower() for word in _PRIVATE_WORDS):
+        return "(not shown)"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,1 @@
+"""JUDO's text contract: prompt profiles, questions, the `<seg>` grammar and replies. No tensors."""
