@@ -1,0 +1,40 @@
+"""Graphs without numbers: a Qwen2.5-VL model traced into a vision and a decoder graph.
+
+`graphs_from_config` traces, a quantizer may rewrite `GraphSpec.model`, `onnx_with_weights` streams the numbers to disk.
+"""
+
+from judo_edge.export.graphs.names import (
+    checkpoint_name_from_module_name,
+    module_name_from_checkpoint_name,
+    stored_names,
+)
+from judo_edge.export.graphs.spec import (
+    ExportedGraphs,
+    GraphSpec,
+    LinearUse,
+    TensorSpec,
+    Transform,
+    WeightUse,
+    values_from_tensor,
+)
+from judo_edge.export.graphs.store import LazyTensor, TensorSource, lazy_tensors, onnx_with_weights, save_model
+from judo_edge.export.graphs.trace import graphs_from_config
+
+__all__ = [
+    "ExportedGraphs",
+    "GraphSpec",
+    "LazyTensor",
+    "LinearUse",
+    "TensorSource",
+    "TensorSpec",
+    "Transform",
+    "WeightUse",
+    "checkpoint_name_from_module_name",
+    "graphs_from_config",
+    "lazy_tensors",
+    "module_name_from_checkpoint_name",
+    "onnx_with_weights",
+    "save_model",
+    "stored_names",
+    "values_from_tensor",
+]

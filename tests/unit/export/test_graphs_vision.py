@@ -1,0 +1,70 @@
+"""The vision graph gives transformers' rows, in transformers' order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from judo_edge.core import Floats
+from judo_edge.export.graphs.vision import window_plan
+from tests.tiny import tiny_config
+from tests.traced import Traced, traced
+
+CASES: list[tuple[int, dict[str, Any]]] = [
+    (224, {}),
+    (504, {}),  # 18 x 18 tokens: 25 ragged windows
+    (140, {"window_size": 56, "vision_depth": 2, "full_attention_blocks": ()}),  # 5 x 5 tokens, no full attention
+    (84, {"full_attention_blocks": (0, 2), "vision_heads": 4}),  # smaller than one window
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}px")
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    size, changes = request.param
+    return traced(tmp_path_factory.mktemp("vision"), size, **changes)
+
+
+def patches_for(traced: Traced, images: int) -> Floats:
+    num_patches = (traced.image_size // 14) ** 2
+    return np.random.default_rng(images).normal(size=(images, num_patches, 1176)).astype(np.float32)
+
+
+def transformers_rows(traced: Traced, patches: Floats) -> Floats:
+    side = traced.image_size // 14
+    grid = torch.tensor([[1, side, side]] * len(patches))
+    with torch.no_grad():
+        output = traced.model.model.get_image_features(torch.from_numpy(patches).flatten(0, 1), image_grid_thw=grid)
+    return torch.stack(list(output.pooler_output)).numpy()
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_rows_equal_transformers_in_order(case: Traced, images: int) -> None:
+    patches = patches_for(case, images)
+    found, wanted = case.encode(patches), transformers_rows(case, patches)
+    assert found.shape == wanted.shape == (images, case.merged_side**2, case.shape.hidden_size)
+    errors = np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert errors.max() < 1e-4
+    moved = np.linalg.norm(np.roll(wanted, 1, axis=1) - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert moved.min() > 1e-2  # rows differ so much that a wrong order cannot pass
+
+
+def test_a_photo_does_not_depend_on_its_batch(case: Traced) -> None:
+    patches = patches_for(case, 3)
+    together = case.encode(patches)
+    for number in range(3):
+        np.testing.assert_allclose(case.encode(patches[number : number + 1])[0], together[number], atol=1e-5)
+
+
+def test_ragged_windows_of_judo_are_grouped() -> None:
+    plan = window_plan(tiny_config().vision_config, 36)
+    assert plan.groups == ((16, 64), (8, 32), (1, 16))
+    assert sorted(plan.order.tolist()) == list(range(324))
+
+
+def test_attention_products_grow_with_groups_not_with_windows(case: Traced) -> None:
+    softmaxes = [node for node in case.graphs.vision.model.graph if node.op_type == "Softmax"]
+    assert len(softmaxes) <= 3 * case.shape.vision_depth
