@@ -1,14 +1,12 @@
 """TOML files to frozen models and back.
 
-Knows TOML, pydantic's complaints and how to name the key at fault in one line; knows nothing of what a setting means.
-Text files are written beside their place and renamed, so a failed write leaves what was there.
+Knows TOML, pydantic's complaints and how to name the key at fault in one line; knows nothing of what a setting means,
+nor of how a file is written.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from judo_edge.errors import ConfigError, OutputError
+from judo_edge.errors import ConfigError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,7 +45,8 @@ def model_from_data(cls: type[ModelT], data: Mapping[str, Any], source: str) -> 
 def toml_from_file(path: Path) -> dict[str, Any]:
     """Parse a TOML file; ConfigError when it cannot be read or is not TOML in UTF-8."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8"))
+        return data
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "a TOML file", "check the path") from error
     except UnicodeDecodeError as error:
@@ -62,26 +61,6 @@ def toml_from_data(data: Mapping[str, Scalar | Sequence[Scalar]]) -> str:
     Text becomes one line with escapes, so that no editor or line-ending conversion can change it unseen.
     """
     return "".join(f"{key} = {_toml_from_value(value)}\n" for key, value in data.items())
-
-
-def write_text(path: Path, text: str, force: bool = False) -> None:
-    """Write UTF-8 text beside `path` and rename; OutputError when it exists (without `force`) or cannot be written."""
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists", "a new file", "choose another name or force overwriting")
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", action="check folder, space, rights"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def _toml_from_value(value: Scalar | Sequence[Scalar]) -> str:

@@ -6,15 +6,15 @@ part of a profile file and never of this package; its SHA-256 travels with it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from judo_edge.config import model_from_data, toml_from_data, toml_from_file, write_text
+from judo_edge.config import model_from_data, toml_from_data, toml_from_file
 from judo_edge.errors import ConfigError, InputError
+from judo_edge.files import sha256_of_bytes, write_atomic
 from judo_edge.protocol.questions import Question, option_lines
 
 JUDO_USER_TEMPLATE = "First image = QUERY; Second image = NORMAL template.\nQuestion: {question}\n{options}"
@@ -89,7 +89,7 @@ class PromptProfile(BaseModel):
 
 def sha256_from_text(text: str) -> str:
     """Return the SHA-256 of a text in UTF-8, hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256_of_bytes(text.encode("utf-8"))
 
 
 def load_profile(path: Path) -> PromptProfile:
@@ -103,7 +103,7 @@ def load_profile(path: Path) -> PromptProfile:
 
 def save_profile(profile: PromptProfile, path: Path, force: bool = False) -> None:
     """Write a profile as TOML beside `path` and rename; OutputError when it exists and `force` is not given."""
-    write_text(path, toml_from_data(profile.model_dump()), force)
+    write_atomic(path, toml_from_data(profile.model_dump()).encode("utf-8"), force)
 
 
 def user_text(profile: PromptProfile, question: Question) -> str:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from judo_edge.config import model_from_data, model_from_toml, toml_from_data, write_text
-from judo_edge.errors import ConfigError, OutputError
+from judo_edge.config import model_from_data, model_from_toml, toml_from_data
+from judo_edge.errors import ConfigError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,31 +128,3 @@ def test_written_toml_reads_back_the_same(data: dict[str, object]) -> None:
 def test_a_lone_surrogate_is_refused_when_writing() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         toml_from_data({"text": "\ud800"})
-
-
-def test_writing_keeps_what_exists(tmp_path: Path) -> None:
-    path = tmp_path / "out.toml"
-    write_text(path, "a = 1\r\n")
-    assert path.read_bytes() == b"a = 1\r\n"
-    with pytest.raises(OutputError, match="exists"):
-        write_text(path, "a = 2\n")
-    assert path.read_bytes() == b"a = 1\r\n"
-    write_text(path, "a = 3\n", force=True)
-    assert path.read_bytes() == b"a = 3\n"
-    assert [item.name for item in tmp_path.iterdir()] == ["out.toml"]
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "out.toml"
-    write_text(path, "old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match="No space left on device"):
-        write_text(path, "new", force=True)
-    assert path.read_text(encoding="utf-8") == "old"
-    assert [item.name for item in tmp_path.iterdir()] == ["out.toml"]
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_text(tmp_path / "absent" / "out.toml", "new")

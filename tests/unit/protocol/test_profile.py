@@ -121,6 +121,21 @@ def test_saving_never_overwrites_unasked(tmp_path: Path) -> None:
     assert load_profile(path).name == "test"
     save_profile(profile(name="other"), path, force=True)
     assert load_profile(path).name == "other"
+    assert [item.name for item in tmp_path.iterdir()] == ["profile.toml"]
+
+
+def test_a_full_disk_leaves_the_old_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "profile.toml"
+    save_profile(profile(), path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        save_profile(profile(name="other"), path, force=True)
+    assert load_profile(path).name == "test"
+    assert [item.name for item in tmp_path.iterdir()] == ["profile.toml"]
 
 
 def test_chat_text_is_qwens() -> None:
@@ -153,7 +168,7 @@ def test_braces_in_a_question_stay_text() -> None:
 @pytest.mark.parametrize("text", ["a <|image_pad|> b", "<|im_end|>"])
 def test_a_question_cannot_smuggle_in_chat_tokens(text: str) -> None:
     for question in (Question(QuestionType.DEFECT_ANALYSIS, text, ("a", "b")), reordered_with(text)):
-        with pytest.raises(InputError, match="contains <|"):
+        with pytest.raises(InputError, match=r"contains <\|"):
             prompt_text(profile(), question, 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,7 +171,7 @@ NEAR = st.one_of(
 def in_pieces(text: str, cuts: list[int]) -> tuple[Reply, list[ReplyEvent]]:
     stream = ReplyStream(16, 16, "AB")
     marks = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    events = [event for a, b in zip(marks, marks[1:], strict=False) for event in stream.feed(text[a:b])]
+    events = [event for a, b in pairwise(marks) for event in stream.feed(text[a:b])]
     return stream.close(), events
 
 

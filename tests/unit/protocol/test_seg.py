@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -33,7 +34,7 @@ def masks(draw: st.DrawFn) -> CellMask:
 
 def pieces(text: str, cuts: list[int]) -> list[str]:
     marks = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    return [text[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(marks)]
 
 
 def strict(text: str, rows: int = 16, cols: int = 16) -> CellMask | None:
@@ -104,7 +105,7 @@ def test_written_runs_are_maximal_and_ascending(mask: CellMask) -> None:
         first, _, last = item.partition("-")
         assert last != first
         ends.append(tuple(tuple(map(int, end.strip("()").split(","))) for end in (first, last or first)))
-    for ((row, _), (_, stop)), ((next_row, next_first), _) in zip(ends, ends[1:], strict=False):
+    for ((row, _), (_, stop)), ((next_row, next_first), _) in pairwise(ends):
         assert (row, stop + 1) < (next_row, next_first) or row < next_row
 
 
