@@ -78,7 +78,7 @@ def session_from(path: Path) -> Any:
 
 
 def causal_mask(valid: Bools, past: int = 0) -> Floats:
-    """Return the additive mask (B, 1, S, P + S) of tokens `valid` (B, P + S), of which the first `past` are in the KV."""
-    batch, total = valid.shape
+    """Return the additive mask (B, 1, S, P + S) of tokens `valid` (B, P + S); the first `past` are in the KV."""
+    total = valid.shape[1]
     visible = np.tril(np.ones((total, total), np.bool_))[None] & valid[:, None, :]
     return np.where(visible, np.float32(0), DROP)[:, None, past:]

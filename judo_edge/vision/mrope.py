@@ -47,7 +47,7 @@ def _runs(flags: Bools) -> list[tuple[bool, int]]:
         return []
     starts = np.flatnonzero(np.diff(flags, prepend=~flags[:1]))
     lengths = np.diff(starts, append=flags.size)
-    return [(bool(flags[start]), int(length)) for start, length in zip(starts, lengths)]
+    return [(bool(flags[start]), int(length)) for start, length in zip(starts, lengths, strict=True)]
 
 
 def _check_run(length: int, merged_h: int, merged_w: int) -> None:

@@ -43,7 +43,7 @@ def with_named_sizes(model: ir.Model, names: Mapping[str, Sequence[int | str]]) 
     """Rename the exporter's symbols in every shape; `names` gives each input's shape with the wanted names."""
     symbols: dict[str, str] = {}
     for value in model.graph.inputs:
-        for found, wanted in zip(value.shape or (), names[str(value.name)]):
+        for found, wanted in zip(value.shape or [], names[str(value.name)], strict=True):
             if isinstance(found, ir.SymbolicDim) and found.value is not None:
                 symbols[found.value] = str(wanted)
     for value in _values(model):

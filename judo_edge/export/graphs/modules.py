@@ -68,8 +68,8 @@ class GroupedWindowAttention(nn.Module):
         query, key, value = parts.unbind(2)
         query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
         sizes = [windows * length for windows, length in self.groups]
-        pieces = zip(self.groups, *(x.split(sizes, dim=1) for x in (query * self.scaling, key, value)))
-        mixed = [_attended(group, q, k, v) for group, q, k, v in pieces]
+        split = [x.split(sizes, dim=1) for x in (query * self.scaling, key, value)]
+        mixed = [_attended(group, *(x[i] for x in split)) for i, group in enumerate(self.groups)]
         output: Tensor = self.proj(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
         return output
 
@@ -96,9 +96,8 @@ class PastCache:
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Return keys and values (B, kv_heads, P + S, head_dim) and keep the new S of them for `present`."""
         self.new += [key, value]
-        pairs = zip(self.past[2 * layer : 2 * layer + 2], (key, value))
-        joined = [torch.cat([past.permute(1, 2, 0, 3), new], dim=2) for past, new in pairs]
-        return joined[0], joined[1]
+        old_key, old_value = (past.permute(1, 2, 0, 3) for past in self.past[2 * layer : 2 * layer + 2])
+        return torch.cat([old_key, key], dim=2), torch.cat([old_value, value], dim=2)
 
     def present(self) -> Tensor:
         """Return the new keys and values of all layers, (S, layers, 2, B, kv_heads, head_dim)."""
@@ -111,8 +110,8 @@ def folded_attention(
 ) -> tuple[Tensor, None]:
     """Attend with grouped queries without copying keys and values for each query head.
 
-    The query heads of a group become rows of one product: query (B, heads, S, d) is read as (B, kv_heads, group * S, d).
-    `attention_mask` is additive, (B, 1, S, P + S). Returns (B, S, heads, d) and None, as transformers expects.
+    The query heads of a group become rows of one product: query (B, heads, S, d) is read as (B, kv_heads, group * S,
+    d). `attention_mask` is additive, (B, 1, S, P + S). Returns (B, S, heads, d) and None, as transformers expects.
     """
     batch, heads, rows, width = query.shape
     kv_heads, columns = key.shape[1], key.shape[2]

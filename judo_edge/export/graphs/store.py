@@ -60,8 +60,8 @@ def save_model(model: ir.Model, path: Path, tensors: Mapping[str, LazyTensor]) -
             for value in empty:
                 _write_tensor(file, value, tensors, data)
             parts[0].write_bytes(ir.serde.serialize_model(model).SerializeToString())
-        for part, final in zip(reversed(parts), (data, path)):
-            os.replace(part, final)
+        parts[1].replace(data)
+        parts[0].replace(path)
     except OSError as error:
         raise OutputError(
             f"{path}: {error}", "room and permission to write", "free space or choose a folder"

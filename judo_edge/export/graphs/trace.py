@@ -148,7 +148,7 @@ def _check_image_size(vision: Any, image_size: int) -> None:
 def _quiet() -> Iterator[None]:
     """Hold back the exporter's own notes; its errors still come through."""
     loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
+    levels = [(logger, logger.level) for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -156,5 +156,5 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels):
+        for logger, level in levels:
             logger.setLevel(level)

@@ -58,10 +58,10 @@ class VisionGraph(nn.Module):
         plan = window_plan(config, grid_side)
         self.visual, self.unit = visual, int(config.spatial_merge_size) ** 2
         positions = get_vision_position_ids(torch.tensor([[1, grid_side, grid_side]]), int(config.spatial_merge_size))
-        tables = rotary(torch.zeros(1), positions)
+        cos, sin = rotary(torch.zeros(1), positions)
         rows = (plan.order[:, None] * self.unit + torch.arange(self.unit)).flatten()
-        for name, table in zip(("cos", "sin"), tables):
-            self.register_buffer(name, table[rows].contiguous())
+        self.register_buffer("cos", cos[rows].contiguous())
+        self.register_buffer("sin", sin[rows].contiguous())
         self.register_buffer("order", plan.order)
         self.register_buffer("inverse", torch.argsort(plan.order))
         self._replace_attention(plan, grid_side * grid_side)

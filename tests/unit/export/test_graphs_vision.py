@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,20 +9,7 @@ import torch
 from judo_edge.core import Floats
 from judo_edge.export.graphs.vision import window_plan
 from tests.tiny import tiny_config
-from tests.traced import Traced, traced
-
-CASES: list[tuple[int, dict[str, Any]]] = [
-    (224, {}),
-    (504, {}),  # 18 x 18 tokens: 25 ragged windows
-    (140, {"window_size": 56, "vision_depth": 2, "full_attention_blocks": ()}),  # 5 x 5 tokens, no full attention
-    (84, {"full_attention_blocks": (0, 2), "vision_heads": 4}),  # smaller than one window
-]
-
-
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}px")
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    size, changes = request.param
-    return traced(tmp_path_factory.mktemp("vision"), size, **changes)
+from tests.traced import Traced
 
 
 def patches_for(traced: Traced, images: int) -> Floats:
@@ -63,6 +47,10 @@ def test_ragged_windows_of_judo_are_grouped() -> None:
     plan = window_plan(tiny_config().vision_config, 36)
     assert plan.groups == ((16, 64), (8, 32), (1, 16))
     assert sorted(plan.order.tolist()) == list(range(324))
+
+
+def test_a_photo_smaller_than_a_window_is_one_window() -> None:
+    assert window_plan(tiny_config().vision_config, 6).groups == ((1, 36),)
 
 
 def test_attention_products_grow_with_groups_not_with_windows(case: Traced) -> None:
