@@ -117,7 +117,7 @@ SCALARS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), SCALARS | st.lists(SCALARS, max_size=3)))
 def test_written_toml_reads_back_the_same(data: dict[str, object]) -> None:
     text = toml_from_data(data)  # type: ignore[arg-type]

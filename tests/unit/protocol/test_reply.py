@@ -175,7 +175,7 @@ def in_pieces(text: str, cuts: list[int]) -> tuple[Reply, list[ReplyEvent]]:
     return stream.close(), events
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=NEAR, cuts=st.lists(st.integers(0, 120), max_size=14))
 def test_any_text_is_read_the_same_in_any_pieces(text: str, cuts: list[int]) -> None:
     whole = read(text)

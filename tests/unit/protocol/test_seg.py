@@ -18,7 +18,7 @@ from judo_edge.protocol.seg import (
     seg_from_mask,
 )
 
-QUICK = settings(max_examples=150, deadline=None)
+QUICK = settings(max_examples=100, deadline=None)
 
 
 @st.composite
@@ -109,7 +109,7 @@ def test_written_runs_are_maximal_and_ascending(mask: CellMask) -> None:
         assert (row, stop + 1) < (next_row, next_first) or row < next_row
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=NEAR, cuts=CUTS, rows=st.integers(1, 32), cols=st.integers(1, 32))
 @example(text="None,", cuts=[], rows=16, cols=16)
 @example(text="(1,2", cuts=[], rows=16, cols=16)
@@ -127,7 +127,7 @@ def test_strict_and_incremental_agree_on_any_text(text: str, cuts: list[int], ro
         assert set(told_whole) == wanted.cells
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=NEAR, rows=st.integers(1, 32), cols=st.integers(1, 32))
 def test_lenient_never_fails_and_reports_exactly_when_strict_refuses(text: str, rows: int, cols: int) -> None:
     wanted = strict(text, rows, cols)
