@@ -16,6 +16,7 @@ import numpy as np
 
 from judo_edge.bundle import Bundle
 from judo_edge.core import Bools, CellMask, Decision, Floats, Frame, Verdict
+from judo_edge.errors import OutputError
 from judo_edge.files import write_atomic
 from judo_edge.items import Item, chosen_items, items_from_csv, reference_candidates
 from judo_edge.metrics import Estimate, auroc, estimate, pooled_f1, share
@@ -119,7 +120,7 @@ def outcomes(
     inspector = Inspector(bundle, engine, labelled.references, question)
     truths = [item.truth(*inspector.grid) for item in labelled.items]
     source = FolderSource(tuple(item.image for item in labelled.items), "evaluation")
-    for item, truth, (_, inspection) in zip(labelled.items, truths, inspected(inspector, source)):
+    for item, truth, (_, inspection) in zip(labelled.items, truths, inspected(inspector, source), strict=True):
         yield _outcome(item, truth, inspection)
 
 
@@ -138,6 +139,12 @@ def evaluation_from_outcomes(results: Sequence[Outcome]) -> Evaluation:
         "verdict_accuracy": estimate(share(is_right), is_defect),
     }
     return Evaluation(figures, _counts(results), PROBE if _has_probe(results) else MASK)
+
+
+def check_target(path: Path, force: bool = False) -> None:
+    """Raise OutputError when the JSON file exists and `force` is not given: better before the run than after it."""
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", action="pass --force to replace it, or choose another name")
 
 
 def write_evaluation(path: Path, content: dict[str, object], force: bool = False) -> None:

@@ -70,7 +70,7 @@ def items_from_csv(path: Path) -> tuple[Item, ...]:
 
 
 def chosen_items(items: Sequence[Item], split: str, limit: int | None = None) -> tuple[Item, ...]:
-    """Return the items of a split (`all` for every one), at most `limit`, good and defect alternating, in file order."""
+    """Return the items of a split (`all` for every one) in file order; `limit` keeps the first of both labels alike."""
     if split not in (*SPLITS, "all"):
         raise ItemsError(f"split {split!r}", f"one of {', '.join((*SPLITS, 'all'))}", "choose a split")
     inside = [item for item in items if split in ("all", item.split)]

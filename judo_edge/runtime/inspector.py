@@ -46,6 +46,8 @@ class Inspection:
     reference: ReferencePhoto | None = None
     cell_scores: Floats | None = None
     """(rows, cols) float32 logits of the dense cell probe; None when the bundle has no probe or nothing was read."""
+    ids: tuple[int, ...] = ()
+    """All generated ids, the end token included: what parity with another runtime is judged by."""
 
 
 @dataclass
@@ -156,7 +158,7 @@ class Inspector:
             num_tokens=len(trace.generation.ids),
             path=frame.path,
         )
-        return Inspection(verdict, trace.reference, self._cell_scores(trace.probe))
+        return Inspection(verdict, trace.reference, self._cell_scores(trace.probe), trace.generation.ids)
 
     def _cell_scores(self, probe: Floats | None) -> Floats | None:
         if probe is None:

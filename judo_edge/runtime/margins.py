@@ -87,12 +87,13 @@ def _answer_choice(
 ) -> tuple[tuple[int, ...], dict[str, int]]:
     texts = [text_from_parts(CellMask(rows, cols), "x", letter) for letter in letters]
     (ids, starts), *others = [tokenizer.ids_and_starts(text) for text in texts]
-    lead = min((_common(ids, other) for other, _ in others), key=len)
+    lead = min((_common(ids, other) for other, _ in others), key=len, default=())
     begin = max(index for index, start in enumerate(starts) if start <= texts[0].index("<answer"))
-    letter_ids = [ids[len(lead)], *(other[len(lead)] for other, _ in others)]
-    if begin >= len(lead) or len(set(letter_ids)) != len(letters):
+    # Slices, because a vocabulary that cannot tell two answers apart may leave nothing after the lead.
+    letter_ids = [row[len(lead) : len(lead) + 1] for row in (ids, *(other for other, _ in others))]
+    if begin >= len(lead) or not all(letter_ids) or len({token for (token,) in letter_ids}) != len(letters):
         raise BundleError("a tokenizer without one token per answer letter", "`>A` apart from `>B`", "retrain")
-    return lead[begin:], dict(zip(letters, letter_ids))
+    return lead[begin:], {letter: token for letter, (token,) in zip(letters, letter_ids, strict=True)}
 
 
 def _finite(margin: float) -> float:
@@ -102,7 +103,7 @@ def _finite(margin: float) -> float:
 
 
 def _common(one: list[int], other: list[int]) -> tuple[int, ...]:
-    return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other)))
+    return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _defect_letter(question: Question) -> str:

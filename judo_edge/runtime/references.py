@@ -87,14 +87,19 @@ class ReferenceStore:
     def enroll(self, part: str, image: Image, source: str) -> Reference:
         """Add a photo of a good part; InputError when the same pixels are enrolled for it already."""
         sha256 = sha256_from_image(image)
-        known = self._read_all(part).get(sha256[:ID_LENGTH])
-        if known is not None and known.retired is None:
+        known = self.known(part, image)
+        if known is not None:
             found = f"{source}: the same pixels as {known.source} ({known.reference_id})"
             raise InputError(found, f"a new photo of {part}", "leave it out")
         reference = self._described(part, image, sha256, source)
         self._write(reference, "png", png_from_image(image))
         self._describe(reference)
         return reference
+
+    def known(self, part: str, image: Image) -> Reference | None:
+        """Return the reference in use that has these pixels, if any."""
+        found = self._read_all(part).get(sha256_from_image(image)[:ID_LENGTH])
+        return found if found is not None and found.retired is None else None
 
     def references(self, part: str, retired: bool = False) -> tuple[Reference, ...]:
         """List the references of a part in order of enrolment; retired ones only when asked for."""

@@ -123,7 +123,7 @@ class Report:
             with output_errors(self.path):
                 with partial.open("w", encoding="utf-8", errors="replace") as page:
                     page.writelines(_template().generate(**self._context(interrupted)))
-                os.replace(partial, self.path)
+                partial.replace(self.path)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -172,7 +172,7 @@ class Report:
         content = jpeg_from_image(image, LONGEST_SIDE)
         with output_errors(self.path):
             if self._photos is None:
-                self._photos = tempfile.TemporaryFile()
+                self._photos = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
             offset = self._photos.seek(0, os.SEEK_END)
             self._photos.write(content)
         return Photo(offset, len(content), image.shape[1] / image.shape[0])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Union
 
 from judo_edge.core import Frame, Timing
 from judo_edge.runtime.inspector import Inspection, Inspector, undecidable
 from judo_edge.runtime.sources.folder import Unreadable
 
-Inspected = tuple[Union[Frame, Unreadable], Inspection]
+Inspected = tuple[Frame | Unreadable, Inspection]
 
 
 def inspected(inspector: Inspector, source: Iterable[Frame | Unreadable]) -> Iterator[Inspected]:

@@ -38,7 +38,7 @@ class FolderSource:
 
     def __iter__(self) -> Iterator[Frame | Unreadable]:
         """Yield every file as a frame, or as unreadable: a bad file never ends the run."""
-        for frame_id, path in zip(frame_ids_from_paths(self.paths), self.paths):
+        for frame_id, path in zip(frame_ids_from_paths(self.paths), self.paths, strict=True):
             yield self._read(frame_id, path)
 
     def _read(self, frame_id: str, path: Path) -> Frame | Unreadable:
@@ -59,7 +59,8 @@ def paths_from_pattern(pattern: str) -> tuple[Path, ...]:
     elif folder.is_file():
         found = [folder]
     else:
-        found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())
+        named = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may be absolute
+        found = sorted(path for path in map(Path, named) if path.is_file())
     if not found:
         raise InputError(f"no photo in {pattern}", f"files ending in {', '.join(sorted(PHOTO_SUFFIXES))}", "check it")
     return tuple(found)
