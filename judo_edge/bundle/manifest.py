@@ -61,7 +61,7 @@ class Source(Frozen):
     digest: Sha256
     """SHA-256 over the names and hashes of config.json and the safetensors files."""
     adapters: tuple[AdapterSource, ...] = ()
-    """In the order they were given; their sum does not depend on it."""
+    """Sorted by digest, the order in which they were added; the order they were given in does not matter."""
 
 
 class ModelFacts(Frozen):

@@ -80,12 +80,12 @@ class BundleWriter:
         check_output(self.out, self._force)
         replaced = self.out.exists()
         if replaced:
-            os.rename(self.out, earlier)
+            self.out.rename(earlier)
         try:
-            os.rename(self.folder, self.out)
+            self.folder.rename(self.out)
         except BaseException:
             if replaced:
-                os.rename(earlier, self.out)
+                earlier.rename(self.out)
             raise
         _sync(self.out.parent)
         shutil.rmtree(earlier, ignore_errors=True)

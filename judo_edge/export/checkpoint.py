@@ -1,7 +1,7 @@
 """A checkpoint folder, opened lazily: names, shapes and rows of its tensors, one file or sharded.
 
-Tensors go by their hub names (`model.layers.*`, `visual.*`, `lm_head.*`), which the graphs use too, whichever of the two
-naming schemes the files follow. Values are read row by row when asked for; nothing is kept. Knows nothing of adapters.
+Tensors go by their hub names (`model.layers.*`, `visual.*`, `lm_head.*`), which the graphs use too; files may follow
+either naming scheme. Values are read row by row when asked for; nothing is kept. Knows nothing of adapters.
 """
 
 from __future__ import annotations

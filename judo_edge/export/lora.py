@@ -25,7 +25,7 @@ class MergedWeights:
     """A checkpoint with zero, one or several adapters; the one place that reads weights for export."""
 
     def __init__(self, checkpoint: Checkpoint, adapters: Sequence[Adapter] = ()) -> None:
-        """Check that every adapter fits the checkpoint; raises AdapterError that names the first tensor that does not."""
+        """Check that every adapter fits; raises AdapterError that names the first tensor that does not."""
         self.checkpoint = checkpoint
         self.adapters = tuple(sorted(adapters, key=lambda adapter: adapter.digest))
         for adapter in self.adapters:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,14 +204,14 @@ def test_failure_keeps_the_earlier_bundle(bundle: Path, failure: BaseException) 
 
 
 def test_failed_rename_puts_the_earlier_bundle_back(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, rename = snapshot(bundle.parent), os.rename
+    before, rename = snapshot(bundle.parent), Path.rename
 
-    def failing(source: Path, target: Path) -> None:
+    def failing(source: Path, target: Path) -> Path:
         if ".partial-" in source.name:
             raise OSError(errno.EIO, "Input/output error")
-        rename(source, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(os, "rename", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OutputError, match="Input/output error"):
         write(bundle, force=True)
     assert snapshot(bundle.parent) == before

@@ -198,7 +198,7 @@ def test_folder_and_config_errors(tmp_path: Path) -> None:
 
 def test_tensor_errors_name_tensor_and_shapes(single: Path) -> None:
     checkpoint = open_checkpoint(single)
-    with pytest.raises(CheckpointError, match="lacks the tensor model.layers.9"):
+    with pytest.raises(CheckpointError, match=r"lacks the tensor model.layers.9"):
         checkpoint.tensor("model.layers.9.mlp.up_proj.weight")
     with pytest.raises(CheckpointError, match=r"norm.weight has shape \[32\]; wanted: shape \[64\] by config.json"):
         checkpoint.checked("model.norm.weight", (64,))
@@ -217,5 +217,5 @@ def test_quantized_checkpoint_is_refused_when_used(single: Path, tmp_path: Path)
     state = load_file(folder / "model.safetensors")
     state["lm_head.weight"] = state["lm_head.weight"].to(torch.int8)
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="lm_head.weight is stored as I8; wanted: F32, F16 or BF16"):
+    with pytest.raises(CheckpointError, match=r"lm_head.weight is stored as I8; wanted: F32, F16 or BF16"):
         open_checkpoint(folder).checked("lm_head.weight", (96, 32))

@@ -261,5 +261,5 @@ def test_shared_head_and_embedding_are_left_alone(tmp_path: Path, kind: str, sha
 def test_value_that_is_not_finite_is_refused(base: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "a", 1, CONFIGS["decoder"])
     edit_tensors(folder, **{f"{FIRST}B.weight": torch.full((32, 4), float("nan"))})
-    with pytest.raises(CheckpointError, match="q_proj.weight holds values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"q_proj.weight holds values that are not finite"):
         merged_by_us(base, folder).whole("model.layers.0.self_attn.q_proj.weight")

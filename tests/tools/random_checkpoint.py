@@ -1,0 +1,176 @@
+"""Random-weight checkpoints of any size, written shard by shard, and the peak memory of exporting one.
+
+    python -m tests.tools.random_checkpoint FOLDER [--shape 0.5B|tiny|nano] [--shards N]
+    python -m tests.tools.random_checkpoint FOLDER --measure [--recipe cpu-int8] [--adapter DIR]
+
+Measuring runs the export in a process of its own and prints one JSON line: peak resident memory, seconds, bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from tests.tiny import TinyShape
+
+SHAPES: dict[str, TinyShape] = {
+    "tiny": TinyShape(vocab_size=320),
+    "nano": TinyShape(
+        vocab_size=1024, hidden_size=256, intermediate_size=704, layers=6, heads=4, kv_heads=2,
+        mrope_section=(8, 12, 12), vision_hidden=128, vision_mlp=384, vision_depth=4, vision_heads=4,
+        full_attention_blocks=(1, 3),
+    ),
+    "0.5B": TinyShape(
+        vocab_size=151_936, hidden_size=896, intermediate_size=4864, layers=24, heads=14, kv_heads=2,
+        rope_theta=1e6, mrope_section=(8, 12, 12), vision_hidden=640, vision_mlp=1712, vision_depth=16, vision_heads=8,
+        full_attention_blocks=(3, 7, 11, 15),
+    ),
+}  # fmt: skip
+"""0.5B: the decoder of Qwen2.5-0.5B with an own head, and half the tower of Qwen2.5-VL."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What one export cost."""
+
+    recipe: str
+    checkpoint_bytes: int
+    bundle_bytes: int
+    peak_rss_bytes: int
+    """Peak resident memory of the whole export process, libraries included."""
+    libraries_rss_bytes: int
+    """Peak of a process that only imports what export imports."""
+    seconds: float
+
+
+def write_random_checkpoint(folder: Path, shape: TinyShape, shards: int = 4, image_size: int = 504) -> Path:
+    """Write a bfloat16 checkpoint without ever holding more than one tensor."""
+    from judo_edge.protocol.profile import PromptProfile, save_profile
+    from judo_edge.vision.geometry import CLIP_MEAN, CLIP_STD
+    from tests.checkpoints import byte_tokenizer
+    from tests.tiny import tiny_config
+
+    folder.mkdir(parents=True)
+    config = tiny_config(shape)
+    config.architectures = ["Qwen2_5_VLForConditionalGeneration"]
+    config.save_pretrained(str(folder))
+    sizes = _parameter_shapes(config)
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(_even_parts(sizes, shards), start=1):
+        file = f"model-{number:05d}-of-{shards:05d}.safetensors"
+        _write_shard(folder / file, {name: sizes[name] for name in names})
+        weight_map.update(dict.fromkeys(names, file))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    byte_tokenizer().save(str(folder / "tokenizer.json"))
+    save_profile(PromptProfile(name="random", system="", resize=512, image_size=image_size), folder / "profile.toml")
+    statistics = {"image_mean": list(CLIP_MEAN), "image_std": list(CLIP_STD)}
+    (folder / "preprocessor_config.json").write_text(json.dumps(statistics))
+    return folder
+
+
+def measured_export(checkpoint: Path, recipe: str, adapters: list[Path]) -> Peak:
+    """Export in a process of its own and return its peak memory."""
+    with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
+        out = Path(folder) / "bundle"
+        start = time.monotonic()
+        peak = _peak_of(_EXPORT, str(checkpoint), recipe, str(out), *map(str, adapters))
+        seconds = time.monotonic() - start
+        bundle_bytes = _folder_bytes(out)
+    return Peak(recipe, _folder_bytes(checkpoint), bundle_bytes, peak, _peak_of(_IMPORT), round(seconds, 1))
+
+
+_IMPORT = "import judo_edge.export.pipeline, transformers.models.qwen2_5_vl.modeling_qwen2_5_vl, onnxscript.optimizer"
+_EXPORT = (
+    "import sys; from judo_edge.export.pipeline import export_bundle; "
+    "export_bundle(sys.argv[1], sys.argv[4:], sys.argv[2], sys.argv[3])"
+)
+_PEAK = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def _peak_of(code: str, *args: str) -> int:
+    """Run code in a new interpreter; return its peak resident memory in bytes (Linux counts KiB)."""
+    result = subprocess.run([sys.executable, "-c", code + _PEAK, *args], check=True, capture_output=True, text=True)
+    return int(result.stdout.split()[-1]) * 1024
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _parameter_shapes(config: Any) -> dict[str, tuple[int, ...]]:
+    """Return hub name and shape of every parameter, without making one."""
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from judo_edge.export.graphs import checkpoint_name_from_module_name
+
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    return {checkpoint_name_from_module_name(name): tuple(p.shape) for name, p in model.named_parameters()}
+
+
+def _even_parts(sizes: Mapping[str, tuple[int, ...]], count: int) -> Iterator[list[str]]:
+    """Split names into `count` runs of about the same number of values."""
+    total, done, part = sum(map(prod, sizes.values())), 0, []
+    limits = [total * (i + 1) // count for i in range(count)]
+    for name, shape in sizes.items():
+        part.append(name)
+        done += prod(shape)
+        if done >= limits[0]:
+            yield part
+            part = []
+            limits = [limit for limit in limits if limit > done] or [total]
+
+
+def _write_shard(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write random bfloat16 values, about normal with the standard deviation of a trained layer."""
+    import numpy as np
+
+    header, end = {}, 0
+    for name, shape in sizes.items():
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end + 2 * prod(shape)]}
+        end += 2 * prod(shape)
+    raw = json.dumps(header).encode()
+    generator = np.random.default_rng(0)
+    with path.open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for shape in sizes.values():
+            remaining = prod(shape)
+            while remaining:
+                count = min(remaining, 1 << 20)
+                values = generator.standard_normal(count, dtype=np.float32) * np.float32(0.02)
+                file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
+                remaining -= count
+
+
+def main() -> None:
+    """Write a checkpoint, or measure the export of one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--shape", choices=SHAPES, default="0.5B")
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--image-size", type=int, default=504)
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--recipe", default="cpu-int8")
+    parser.add_argument("--adapter", type=Path, action="append", default=[])
+    args = parser.parse_args()
+    if not args.measure:
+        write_random_checkpoint(args.folder, SHAPES[args.shape], args.shards, args.image_size)
+        return
+    peak = measured_export(args.folder, args.recipe, args.adapter)
+    for key, value in vars(peak).items():
+        print(f"{key:22} {value}")
+    print(json.dumps(vars(peak)))
+
+
+if __name__ == "__main__":
+    main()
