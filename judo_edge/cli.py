@@ -11,9 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from judo_edge import __version__
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 EXIT_UNDECIDABLE, EXIT_FAULT, EXIT_STOPPED = 3, 70, 130
 DEBUG = "JUDO_EDGE_DEBUG"
 _NAMES = {Decision.OK: "OK", Decision.NOK: "NOK", Decision.NOT_DECIDABLE: "not decidable"}
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
+"""Click's base error; some versions of typer bring their own click, so it is found through typer."""
 
 app = typer.Typer(
     name="judo-edge",
@@ -54,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger("judo_edge").addHandler(logging.NullHandler())
     try:
         return int(app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except _USAGE_ERROR as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _failed("stopped", EXIT_STOPPED)
     except JudoEdgeError as error:
         if debug:

@@ -27,11 +27,11 @@ def write_mask(folder: Path, frame_id: str, mask: CellMask, image: Image) -> str
 
 def file_stem(frame_id: str) -> str:
     """Return a file name for a frame: unsafe characters escaped, long names cut and told apart by a hash."""
-    name = quote(frame_id, safe=" ()[]+,=@").replace("%2E", ".").lstrip(".") or "_"
+    raw = frame_id.encode("utf-8", "surrogateescape")
+    name = quote(raw, safe=" ()[]+,=@").lstrip(".") or "_"
     if name == frame_id and len(name) <= _MAX_NAME:
         return name
-    digest = hashlib.sha256(frame_id.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{name[:_MAX_NAME]}-{digest}"
+    return f"{name[:_MAX_NAME]}-{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 def path_from_cells(mask: CellMask) -> str:

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -136,7 +137,8 @@ class Report:
     ) -> None:
         """Drop the photos."""
         if self._photos is not None:
-            self._photos.close()
+            with suppress(OSError):  # closing tries once more to write what a full disk refused
+                self._photos.close()
 
     def _context(self, interrupted: bool) -> dict[str, object]:
         counts = Counter(card.verdict.decision for card in self._cards)
@@ -175,6 +177,7 @@ class Report:
                 self._photos = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
             offset = self._photos.seek(0, os.SEEK_END)
             self._photos.write(content)
+            self._photos.flush()
         return Photo(offset, len(content), image.shape[1] / image.shape[0])
 
     def _data(self, photo: Photo | None) -> str:

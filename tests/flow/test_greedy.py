@@ -1,0 +1,102 @@
+"""The whole path on a tiny random model: what the runtime writes is what transformers writes, token for token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from judo_edge.bundle import Bundle, open_bundle
+from judo_edge.core import Frame, Image, Ints
+from judo_edge.protocol.profile import load_profile, save_profile
+from judo_edge.runtime.engines import engine_from_bundle
+from judo_edge.runtime.inspector import Inspector
+from judo_edge.runtime.prompt import ImageOrder
+from judo_edge.runtime.references import NearestReference, ReferencePhoto
+from judo_edge.vision.patches import patches_from_image
+from tests.checkpoints import complete_checkpoint
+from tests.scripted import photo
+
+torch = pytest.importorskip("torch", reason="needs the extra export")
+NUM_NEW = 16
+IMAGE_SIZE = 56
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = complete_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint", image_size=IMAGE_SIZE, seed=3)
+    profile = load_profile(folder / "profile.toml")
+    save_profile(profile.model_copy(update={"max_new_tokens": NUM_NEW}), folder / "profile.toml", force=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path) -> Bundle:
+    from judo_edge.export.pipeline import export_bundle
+
+    return open_bundle(export_bundle(checkpoint, recipe="cpu-fp32", out=checkpoint.parent / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Any:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
+
+
+def transformers_ids(model: Any, bundle: Bundle, inspector: Inspector, photos: tuple[Image, Image]) -> list[int]:
+    """Let transformers write the reply by its own generate, from ids and pixels to tokens."""
+    patches = np.concatenate([patches_from_image(image, inspector.preprocessing) for image in photos])
+    ids: Ints = inspector.prompt.ids[None]
+    inputs: dict[str, Any] = {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.ones(ids.shape, dtype=torch.int64),
+        "pixel_values": torch.from_numpy(patches),
+        "image_grid_thw": torch.tensor([inspector.preprocessing.grid_thw] * 2),
+        "mm_token_type_ids": torch.from_numpy((ids == bundle.manifest.model.image_pad_id).astype(np.int32)),
+    }
+    eos = list(bundle.manifest.model.eos_ids)
+    with torch.no_grad():
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=NUM_NEW, eos_token_id=eos, pad_token_id=0)
+    return [int(token) for token in out[0, ids.shape[1] :]]
+
+
+@pytest.mark.parametrize("order", ["query-first", "normal-first"])
+def test_replies_equal_transformers_greedy(model: Any, bundle: Bundle, order: ImageOrder) -> None:
+    normal = photo(30, seed=5, size=(90, 70))
+    references = NearestReference([ReferencePhoto("n", "0" * 64, lambda: normal)])
+    written = []
+    with engine_from_bundle(bundle, threads=1) as engine:
+        inspector = Inspector(bundle, engine, references)
+        inspector.prompt.order = order
+        for seed in range(3):
+            query = photo(80 * seed, seed=seed)
+            photos = (query, normal) if order == "query-first" else (normal, query)
+            inspection = inspector.look(Frame(f"f{seed}", "p", query, 0))
+            assert list(inspection.ids) == transformers_ids(model, bundle, inspector, photos)
+            written.append(inspection.ids)
+    assert len(set(written)) > 1, "the replies must depend on the photos, or this test proves little"
+    assert len({token for ids in written for token in ids}) > 3
+
+
+def test_random_model_is_not_decidable_but_timed(bundle: Bundle) -> None:
+    references = NearestReference([ReferencePhoto("n", "0" * 64, lambda: photo(30))])
+    with engine_from_bundle(bundle, threads=1) as engine:
+        verdict = Inspector(bundle, engine, references).inspect(Frame("f", "p", photo(9), 0))
+    assert verdict.decision.value == "NOT_DECIDABLE" and verdict.reason.startswith("invalid reply")
+    assert all(seconds > 0 for seconds in verdict.timing.seconds.values())
+
+
+def test_broken_graph_is_an_engine_error(bundle: Bundle, tmp_path: Path) -> None:
+    from judo_edge.errors import EngineError
+    from judo_edge.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+    with pytest.raises(EngineError, match=r"broken\.onnx"), OnnxRuntimeEngine(tmp_path / "broken.onnx", tmp_path, "0"):
+        pass
+    vision, _ = bundle.graph("vision")
+    decoder, _ = bundle.graph("decoder")
+    with OnnxRuntimeEngine(vision, decoder, "0", 1) as engine, pytest.raises(EngineError, match=r"vision\.onnx"):
+        engine.encode(np.zeros((1, 3, 1176), np.float32))
