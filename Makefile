@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` (the main job on a bare CPU) and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= demo-out
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test check bench nano clean
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -e '.[export,adapt,dev]'
+	touch $@
+
+demo: $(BIN)/.ready  ## export JUDO-nano to INT8, enrol references, inspect real photos, write the report
+	$(BIN)/pip install --quiet elpv-dataset==1.0.0.post1
+	$(BIN)/python -m judo_edge.demo --force --out $(RUN)
+
+test: $(BIN)/.ready  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(BIN)/.ready  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(BIN)/.ready  ## evaluate the shipped model on drawn pairs (accuracy); speed comes with `judo-edge bench`
+	$(BIN)/python -m judo_edge.adapt.scores
+
+nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about two hours on two cores)
+	$(BIN)/python -m judo_edge.adapt --out build/judo-nano
+
+clean:
+	rm -rf $(VENV) $(RUN) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

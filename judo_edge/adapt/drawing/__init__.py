@@ -1,0 +1,1 @@
+"""Parts and defects drawn by code: the only pictures that the project trains on."""
