@@ -42,7 +42,7 @@ def product(path: Path) -> Any:
 def test_values_arrive_transposed_and_aligned(tmp_path: Path) -> None:
     graph = small_graph()
     path, data = onnx_with_weights(graph, numbers, tmp_path / "g.onnx")
-    np.testing.assert_allclose(product(path), numbers("a.weight").T @ numbers("b.weight").T, rtol=1e-5)
+    np.testing.assert_allclose(product(path), numbers("a.weight").T @ numbers("b.weight").T, atol=1e-4)
     assert data.stat().st_size == ALIGNMENT * 4 + ROWS * ROWS * 4
     assert sorted(file.name for file in tmp_path.iterdir()) == ["g.onnx", "g.onnx.data"]
     assert all(value.const_value is None for value in graph.model.graph.initializers.values())
@@ -67,8 +67,9 @@ def test_a_quantizer_may_add_initializers(tmp_path: Path) -> None:
     stored = ir.val("b.weight_int8", ir.DataType.INT8, (ROWS, ROWS))
     scale = ir.val("b.weight_scale", ir.DataType.FLOAT, ())
     graph.model.graph.initializers.update({str(value.name): value for value in (stored, scale)})
-    restored = ir.node("DequantizeLinear", [stored, scale], name="b.dequantize")
-    graph.model.graph.insert_before(node, restored)
+    cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name="b.cast")  # runtimes round where they fuse DQ
+    restored = ir.node("Mul", [cast.outputs[0], scale], name="b.scale")
+    graph.model.graph.insert_before(node, [cast, restored])
     node.replace_input_with(1, restored.outputs[0])
     del graph.model.graph.initializers["b.weight"]
     whole = np.round(numbers("b.weight").T * 10).astype(np.int8)
