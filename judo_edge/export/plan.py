@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import onnx_ir as ir
+
 from judo_edge.bundle import EmbeddingEntry, GraphEntry, ModelFacts, Preprocessing, TensorDecision, TensorSpec
 from judo_edge.errors import OutputError
 from judo_edge.export.facts import model_facts, preprocessing, profile_file, tokenizer_file
@@ -70,6 +72,8 @@ def plan_export(weights: MergedWeights, recipe: Recipe, profile: Path | None) ->
     for use in uses:
         _check_use(weights, use)
     recipe.check_patterns([use.name for use in uses])
+    for graph in (exported.vision, exported.decoder):
+        drop_notes(graph.model)
     graphs = {graph.name: _graph_plan(graph, weights, recipe) for graph in (exported.vision, exported.decoder)}
     table = TableForm(weights, exported.embedding, recipe.embedding)
     decisions = _decisions(graphs, table, weights, recipe)
@@ -83,6 +87,17 @@ def check_space(out: Path, num_bytes: int) -> None:
     if free < wanted:
         found = f"{folder} has {free / 1e9:.2f} GB free"
         raise OutputError(found, f"{wanted / 1e9:.2f} GB for {out.name}", "free space or choose another folder")
+
+
+def drop_notes(model: ir.Model) -> None:
+    """Remove what the tracer noted beside the graph: source lines and paths of the machine it ran on."""
+    holders: list[ir.Model | ir.Graph | ir.Node | ir.Value] = [model, model.graph, *model.graph.inputs]
+    holders += model.graph.initializers.values()
+    for node in model.graph:
+        holders += [node, *node.outputs]
+    for holder in holders:
+        holder.metadata_props.clear()
+        holder.doc_string = None
 
 
 def _check_use(weights: MergedWeights, use: WeightUse) -> None:
