@@ -20,7 +20,8 @@ def cell_scores_from_probe(tokens: Floats, rows: int, cols: int) -> Floats:
     if side * side != tokens.shape[0] or sub * sub != tokens.shape[1]:
         raise BundleError(f"a cell probe of shape {tokens.shape}", "square numbers", "export the bundle again")
     grid = tokens.reshape(side, side, sub, sub).transpose(0, 2, 1, 3).reshape(side * sub, side * sub)
-    return _resampled(_resampled(grid, rows).T, cols).T
+    scores: Floats = _resampled(_resampled(grid, rows).T, cols).T
+    return scores
 
 
 def cell_scores_from_mask(mask: CellMask) -> Floats:

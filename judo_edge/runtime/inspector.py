@@ -15,7 +15,7 @@ import numpy as np
 
 from judo_edge.bundle import Bundle
 from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
-from judo_edge.errors import JudoEdgeError
+from judo_edge.errors import BundleError, JudoEdgeError
 from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
 from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.protocol.reply import ReplyStream, reply_from_text
@@ -207,8 +207,14 @@ def undecidable(
 
 
 def preprocessing_from_bundle(bundle: Bundle, profile: PromptProfile) -> Preprocessing:
-    """Return how photos become patches: the profile's resize, everything else from the manifest."""
+    """Return how photos become patches: the profile's resize, everything else from the manifest.
+
+    Raises BundleError when profile and graph are made for different photo sizes.
+    """
     model, recorded = bundle.manifest.model, bundle.manifest.preprocessing
+    if profile.image_size != recorded.image_size:
+        found = f"a profile for {profile.image_size} pixels with graphs for {recorded.image_size}"
+        raise BundleError(found, "the same photo size", "export the bundle again")
     return Preprocessing(
         resize=profile.resize,
         image_size=recorded.image_size,

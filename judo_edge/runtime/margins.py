@@ -60,7 +60,7 @@ class MarginReader:
     def observe(self, step: Step) -> None:
         """Look at the logits of a step before its token counts as written."""
         marks, ids = self._landmarks, tuple(self._ids)
-        if ids == marks.mask_lead:
+        if MASK_MARGIN not in self.margins and ids[-len(marks.mask_lead) :] == marks.mask_lead:
             self.margins[MASK_MARGIN] = _finite(float(step.logits[marks.open_id]) - float(step.logits[marks.none_id]))
         if ids[-len(marks.answer_lead) :] == marks.answer_lead:
             self.margins[ANSWER_MARGIN] = self._answer_margin(step)

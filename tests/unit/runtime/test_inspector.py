@@ -11,9 +11,10 @@ import pytest
 from judo_edge.bundle import Bundle
 from judo_edge.core import CellMask, Decision, Frame, Image
 from judo_edge.errors import BundleError, InputError
+from judo_edge.protocol.profile import load_profile
 from judo_edge.protocol.questions import detection_question
 from judo_edge.protocol.reply import text_from_parts
-from judo_edge.runtime.inspector import STAGES, Inspector
+from judo_edge.runtime.inspector import STAGES, Inspector, preprocessing_from_bundle
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
 from judo_edge.runtime.prompt import Prompt
 from judo_edge.runtime.references import NearestReference, ReferencePhoto
@@ -183,6 +184,12 @@ def test_prompt_puts_rows_where_the_placeholders_are(bundle: Bundle) -> None:
     assert first.positions.shape == (3, 1, 11) and first.next_position == 1 + 2 + 1 + 2 + 1
     again = prompt.juxtapose(other, query)
     assert again.embeds[0, 1, 0] == 200 and first.embeds[0, 1, 0] == 100, "prompts do not share rows"
+
+
+def test_profile_for_another_photo_size_is_refused(bundle: Bundle) -> None:
+    other = load_profile(bundle.path_of("profile.toml")).model_copy(update={"image_size": 84})
+    with pytest.raises(BundleError, match="84 pixels with graphs for 56"):
+        preprocessing_from_bundle(bundle, other)
 
 
 def test_prompt_without_two_photos_is_refused() -> None:

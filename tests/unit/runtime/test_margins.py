@@ -53,6 +53,15 @@ def test_a_later_bracket_is_not_the_first_mask_token() -> None:
     assert margins[MASK_MARGIN] == 2.0
 
 
+def test_blank_before_the_mask_hides_no_margin() -> None:
+    assert watched("\n" + GOOD, {MARKS.none_id: {MARKS.none_id: 4.0}})[MASK_MARGIN] == -4.0
+
+
+def test_second_mask_does_not_change_the_margin() -> None:
+    margins = watched(GOOD + BAD, {MARKS.none_id: {MARKS.none_id: 4.0}, MARKS.open_id: {MARKS.open_id: 9.0}})
+    assert margins[MASK_MARGIN] == -4.0
+
+
 def test_no_margin_without_its_place() -> None:
     assert watched("Sorry, no idea.", {}) == {}
     assert list(watched("<seg> None </seg>", {})) == [MASK_MARGIN]
