@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0)
     except _USAGE_ERROR as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _failed("stopped", EXIT_STOPPED)
     except JudoEdgeError as error:
