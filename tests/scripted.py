@@ -113,9 +113,11 @@ class ScriptedEngine:
     name = "scripted"
     digest = "0" * 64
 
-    def __init__(self, script: Callable[[float], str], probe: Floats | None = None, broken: str = "") -> None:
-        """`probe` (T, K) is given for both photos' tokens; `broken` names the method that fails."""
-        self.script, self.probe, self.broken = script, probe, broken
+    def __init__(self, script: Callable[[float], str], broken: str = "") -> None:
+        """`broken` names the method that fails."""
+        self.script, self.broken = script, broken
+        self.probe: Floats | None = None
+        """What a cell probe says of a prompt's tokens, (1, S, K)."""
         self.num_encoded = 0
         self._ids: list[int] = []
         self._step = 0
@@ -150,20 +152,13 @@ class ScriptedEngine:
             logits[0, 0, token] = max(logits[0, 0, token], 5.0)
         self._step += 1
         present = np.full((num_new, LAYERS, 2, 1, KV_HEADS, HEAD_DIM), 1.0, dtype=np.float32)
-        return Decoded(logits, present, self._probe(num_new))
+        return Decoded(logits, present, self.probe if num_new > 1 else None)
 
     def _begin(self, inputs_embeds: Floats) -> None:
         """Find the query's rows: the first ones whose values are all equal."""
         constant = np.flatnonzero(np.ptp(inputs_embeds[0], axis=1) == 0)
         red = (float(inputs_embeds[0, constant[0], 0]) * 0.5 + 0.5) * 255
         self._ids, self._step = ids_of(self.script(red)), 0
-
-    def _probe(self, num_new: int) -> Floats | None:
-        if self.probe is None:
-            return None
-        cells = np.zeros((1, num_new, self.probe.shape[1]), dtype=np.float32)
-        cells[0, -20 - len(self.probe) : -20] = self.probe
-        return cells
 
 
 def red_means_bad(red: float) -> str:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from judo_edge.cli import main
+from judo_edge.protocol.profile import load_profile
 from judo_edge.runtime import engines
 from tests.scripted import ScriptedEngine, red_means_bad, save_photo, scripted_bundle
 
@@ -263,3 +264,43 @@ def test_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("judo-edge: cannot write out/") and "Traceback" not in error
     assert all(json.loads(text) for text in Path("out/verdicts.jsonl").read_text().splitlines())
+
+
+EVALUATOR = """
+import torch_that_is_not_there
+
+
+def make_system_prompt(patch_rows, patch_cols):
+    return f"Mark defects on {patch_rows} by {patch_cols} cells.\\n"
+"""
+
+
+def test_prompt_import_writes_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("evaluator.py").write_text(EVALUATOR)
+    command = ["prompt", "import", "evaluator.py", "--grid", "16", "--out", "profile.toml"]
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "SHA-256" in one_line(capsys) and not Path("profile.toml").exists()
+    assert main([*command, "--allow-other"]) == 0
+    profile = load_profile(Path("profile.toml"))
+    assert profile.system == "Mark defects on 16 by 16 cells.\n" and profile.prefix == "\n"
+    capsys.readouterr()
+    assert main([*command, "--allow-other"]) == 2
+    assert "profile.toml exists already" in one_line(capsys)
+    assert main([*command, "--allow-other", "--force", "--prefix-n"]) == 0
+    assert load_profile(Path("profile.toml")).prefix == "n"
+
+
+def test_fault_of_our_own_is_one_line_without_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("judo_edge.shipped.bundle_from_name", broken)
+    capsys.readouterr()
+    assert main(["info", "bundle"]) == 70
+    assert "KeyError" in one_line(capsys)
+    monkeypatch.setenv("JUDO_EDGE_DEBUG", "1")
+    with pytest.raises(KeyError):
+        main(["info", "bundle"])

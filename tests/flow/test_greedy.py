@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from judo_edge.bundle import Bundle, open_bundle
+from judo_edge.cli import main
 from judo_edge.core import Frame, Image, Ints
 from judo_edge.protocol.profile import load_profile, save_profile
 from judo_edge.runtime.engines import engine_from_bundle
@@ -17,7 +19,7 @@ from judo_edge.runtime.prompt import ImageOrder
 from judo_edge.runtime.references import NearestReference, ReferencePhoto
 from judo_edge.vision.patches import patches_from_image
 from tests.checkpoints import complete_checkpoint
-from tests.scripted import photo
+from tests.scripted import photo, save_photo
 
 torch = pytest.importorskip("torch", reason="needs the extra export")
 NUM_NEW = 16
@@ -34,9 +36,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path) -> Bundle:
-    from judo_edge.export.pipeline import export_bundle
-
-    return open_bundle(export_bundle(checkpoint, recipe="cpu-fp32", out=checkpoint.parent / "bundle"))
+    """Export as a user does."""
+    out = checkpoint.parent / "bundle"
+    assert main(["export", str(checkpoint), "--recipe", "cpu-fp32", "--out", str(out)]) == 0
+    return open_bundle(out)
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,20 @@ def test_broken_graph_is_an_engine_error(bundle: Bundle, tmp_path: Path) -> None
     decoder, _ = bundle.graph("decoder")
     with OnnxRuntimeEngine(vision, decoder, "0", 1) as engine, pytest.raises(EngineError, match=r"vision\.onnx"):
         engine.encode(np.zeros((1, 3, 1176), np.float32))
+
+
+def test_inspect_command_runs_the_real_engine(bundle: Bundle, tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.png", 90)
+    good = save_photo(tmp_path / "good.png", 10)
+    command = ["inspect", str(bundle.folder), "--part", "lid", "--images", str(tmp_path / "photos"), "--threads", "1"]
+    assert main([*command, "--reference", str(good), "--out", str(tmp_path / "out")]) == 3, "random weights say nothing"
+    (entry,) = [json.loads(text) for text in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+    assert entry["decision"] == "NOT_DECIDABLE" and entry["reply"]["text"] and entry["seconds"]["decode"] > 0
+
+
+def test_second_export_to_the_same_folder_is_refused(
+    checkpoint: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(checkpoint), "--recipe", "cpu-fp32", "--out", str(bundle.folder)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert open_bundle(bundle.folder).digest == bundle.digest

@@ -164,7 +164,7 @@ def test_probe_of_the_second_photo_becomes_cell_scores(bundle: Bundle) -> None:
     assert second[-1] - second[0] == SIDE * SIDE - 1 and second[0] > SIDE * SIDE
     cells = np.zeros((1, len(asked.prompt), 64), dtype=np.float32)
     cells[0, second] = probe
-    engine._probe = lambda num_new: cells if num_new > 1 else None  # type: ignore[method-assign]
+    engine.probe = cells
     scores = asked.look(frame(10)).cell_scores
     assert scores is not None and scores.shape == (GRID, GRID)
     assert scores[0, :8].tolist() == probe[0, :8].tolist() and scores[0, 8] == probe[1, 0]
