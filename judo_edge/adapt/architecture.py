@@ -6,11 +6,14 @@ since on a grid of 8x8 tokens the usual million leaves height and width almost u
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 IMAGE_SIZE = 224
 GRID = 16
+HIDDEN_SIZE = 256
 MERGED = 8
 """Visual tokens along one side of an image."""
 
@@ -20,7 +23,7 @@ def nano_config(vocab_size: int, special: dict[str, int], layers: int = 6) -> Qw
     text = {
         "model_type": "qwen2_5_vl_text",
         "vocab_size": vocab_size,
-        "hidden_size": 256,
+        "hidden_size": HIDDEN_SIZE,
         "intermediate_size": 704,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
@@ -38,7 +41,7 @@ def nano_config(vocab_size: int, special: dict[str, int], layers: int = 6) -> Qw
         "hidden_size": 128,
         "intermediate_size": 384,
         "num_heads": 4,
-        "out_hidden_size": 256,
+        "out_hidden_size": HIDDEN_SIZE,
         "patch_size": 14,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
@@ -56,7 +59,7 @@ def nano_config(vocab_size: int, special: dict[str, int], layers: int = 6) -> Qw
     )
 
 
-def nano_from_config(config: Qwen2_5_VLConfig, seed: int) -> Qwen2_5_VLForConditionalGeneration:
+def nano_from_config(config: Qwen2_5_VLConfig, seed: int) -> Any:
     """Build JUDO-nano with random weights and the comparing heads pointed at the same place of the other image."""
     torch.manual_seed(seed)
     config._attn_implementation = "sdpa"
@@ -66,7 +69,7 @@ def nano_from_config(config: Qwen2_5_VLConfig, seed: int) -> Qwen2_5_VLForCondit
 
 
 @torch.no_grad()
-def point_heads_at_same_place(model: Qwen2_5_VLForConditionalGeneration, layers: tuple[int, ...]) -> None:
+def point_heads_at_same_place(model: Any, layers: tuple[int, ...]) -> None:
     """Set q and k biases of the first KV group so that a token of image 2 looks at the same place in image 1.
 
     The key bias is a constant vector; the query bias is the same vector turned by the fixed offset of the two images

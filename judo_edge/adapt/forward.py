@@ -1,4 +1,4 @@
-"""A batched forward pass of Qwen2.5-VL for training on a CPU: the same mathematics as transformers, laid out in batches.
+"""A batched forward pass of Qwen2.5-VL for training on a CPU: transformers' mathematics, laid out in batches.
 
 Every prompt of a batch has the same layout (header, image, image, text), so images need no packing and windows are
 one batched attention. It calls the model's own sub-modules, so that adapters put into them take part.
@@ -81,8 +81,8 @@ def _vision_attention(attention: Any, x: Tensor, plan: VisionPlan, windows: int)
     cos, sin = plan.cos.to(x.dtype), plan.sin.to(x.dtype)
     query, key, value = rotated(qkv[0], cos, sin), rotated(qkv[1], cos, sin), qkv[2]
     shape = (count, heads, windows, total // windows, width // heads)
-    parts = [t.reshape(shape).transpose(1, 2).flatten(0, 1) for t in (query, key, value)]
-    out = F.scaled_dot_product_attention(*parts)
+    query, key, value = (t.reshape(shape).transpose(1, 2).flatten(0, 1) for t in (query, key, value))
+    out = F.scaled_dot_product_attention(query, key, value)
     out = out.unflatten(0, (count, windows)).transpose(1, 2).reshape(count, heads, total, -1)
     return torch.as_tensor(attention.proj(out.transpose(1, 2).reshape(count, total, width)))
 

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from judo_edge.adapt.adapter import with_adapter
-from judo_edge.adapt.architecture import nano_config, nano_from_config
+from judo_edge.adapt.architecture import HIDDEN_SIZE, nano_config, nano_from_config
 from judo_edge.adapt.dataset import DrawnSet, drawn_set
 from judo_edge.adapt.drawing.pairs import DEFECTS
 from judo_edge.adapt.drawing.parts import ADAPTER_KIND, BASE_KINDS
@@ -70,7 +70,7 @@ def starting_nano(tokenizer: Tokenizer) -> tuple[Any, Heads]:
     """Build model and heads as training starts: matrices wide enough for a network this narrow."""
     model = nano_from_config(nano_config(tokenizer.get_vocab_size(), special_ids(tokenizer)), seed=0)
     torch.manual_seed(1)
-    heads = Heads(model.config.text_config.hidden_size)
+    heads = Heads(HIDDEN_SIZE)
     for name, weight in model.named_parameters():
         if weight.ndim >= 2:
             weight.mul_(20.0 if "embed_tokens" in name else 1.5 if "lm_head" in name else 2.5)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SPECIALS = (
@@ -20,7 +19,10 @@ SPECIALS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def tokenizer_from_texts(texts: list[str], vocab_size: int) -> Tokenizer:
@@ -48,5 +50,9 @@ def number_texts() -> list[str]:
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Map each special token to its id."""
-    return {token: int(np.int64(tokenizer.token_to_id(token))) for token in SPECIALS}
+    """Map each special token to its id; ValueError when one is missing."""
+    ids = {token: tokenizer.token_to_id(token) for token in SPECIALS}
+    missing = [token for token, number in ids.items() if number is None]
+    if missing:
+        raise ValueError(f"the tokenizer has no {missing[0]}")
+    return {token: int(number) for token, number in ids.items() if number is not None}

@@ -28,6 +28,7 @@ from judo_edge.adapt.forward import (
     vision_plan,
 )
 from judo_edge.adapt.samples import nano_profile, sample_from_truth, split_prompt
+from judo_edge.adapt.tokenizer import special_ids
 from judo_edge.core import CellMask
 from judo_edge.protocol.questions import detection_question
 
@@ -80,10 +81,10 @@ class Batches:
     """Draws batches without end: samples a pool, sorts it by length, yields its batches in random order."""
 
     def __init__(self, drawn: DrawnSet, tokenizer: Tokenizer, size: int, seed: int, goal: str = "pairs") -> None:
-        """Prepare the fixed prompt head; `goal` is reading (mask text, no photos), seeing (photos, no text) or pairs."""
+        """Prepare the prompt head; `goal` is reading (mask text, no photos), seeing (photos, no text) or pairs."""
         self.drawn, self.tokenizer, self.size, self.goal = drawn, tokenizer, size, goal
         self.rng = np.random.default_rng(seed)
-        self.pad = tokenizer.token_to_id("<|endoftext|>")
+        self.pad = special_ids(tokenizer)["<|endoftext|>"]
         self.profile = nano_profile()
         self.head = tokenizer.encode(split_prompt(self.profile, detection_question(), TOKENS)[0]).ids
 
@@ -155,7 +156,7 @@ class Learner:
         return self
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch (scalars): cell and place, and reply with its share of right tokens if it has one."""
+        """Return the scalar losses of a batch: cell, place, and with a text reply and its share of right tokens."""
         language = self.model.model.language_model
         tables = rotary_tables(language.config, prompt_positions(self.head_length, batch.ids.shape[1]))
         tapped = self.decode(language.layers[:TAP], self._embeds(batch), tables)

@@ -157,7 +157,8 @@ def _photo(rng: Rng, scene: Scene, canvas: Canvas, mask: Mask, hole: Mask | None
     """Photograph a painted part: surface (threads are missing where `hole` is True), pose, light, noise."""
     surface = canvas.astype(np.float32) + _surface(rng, scene, hole)
     turn = rng.uniform(0, 360) if scene.loose else rng.normal(0, 0.8)
-    pose = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), turn, 1 + rng.normal(0, 0.006))
+    turned = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), turn, 1 + rng.normal(0, 0.006))
+    pose = np.asarray(turned, dtype=np.float64)
     pose[:, 2] += rng.normal(0, 1.6, 2)
     posed = cv2.warpAffine(surface, pose, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     seen = cv2.warpAffine(mask.astype(np.uint8), pose, (SIZE, SIZE), flags=cv2.INTER_NEAREST)

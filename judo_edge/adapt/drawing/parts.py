@@ -40,7 +40,7 @@ class Scene:
 
     def painted(self, features: tuple[Shape, ...]) -> Canvas:
         """Paint the design with the given features."""
-        canvas = self.background.copy()
+        canvas: Canvas = self.background.copy()
         for shape in (*self.fixed, *features):
             shape.paint(canvas)
         return canvas
@@ -59,6 +59,11 @@ def contrasting(rng: Rng, colour: npt.ArrayLike, distance: float = 110.0) -> Col
         if np.linalg.norm(np.subtract(other, colour)) >= distance:
             return other
     return (0, 0, 0) if float(np.mean(np.asarray(colour))) > 127 else (255, 255, 255)
+
+
+def _scaled(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (int(channel * factor) for channel in colour)
+    return red, green, blue
 
 
 def smooth_noise(rng: Rng, cells: int, size: int = SIZE) -> npt.NDArray[np.float32]:
@@ -156,12 +161,12 @@ def _cast(rng: Rng) -> Scene:
             x,
             y,
             rng.uniform(18, 34),
-            tuple(int(c * 0.75) for c in base),
+            _scaled(base, 0.75),
             rng.uniform(0.3, 0.6),
             rng.uniform(0, 180),
         )
         for x, y in spread(rng, int(rng.integers(0, 4)), 70, 40)
-    )  # type: ignore[arg-type]
+    )
     return Scene("cast", _plain(rng, base, 10), (), ribs, grain=rng.uniform(8, 20), grain_scale=int(rng.integers(1, 5)))
 
 
@@ -182,9 +187,12 @@ def _label(rng: Rng) -> Scene:
         )
         for y in rows
     ]
+    form = str(rng.choice(["disc", "ring", "cross", "box"]))
+    x, y = rng.choice([34, 190], 2)
     logo = Shape(
-        str(rng.choice(["disc", "ring", "cross", "box"])),
-        *(float(v) for v in rng.choice([34, 190], 2)),
+        form,
+        float(x),
+        float(y),
         rng.uniform(14, 22),
         contrasting(rng, paper),
     )
@@ -217,8 +225,8 @@ def _loose(rng: Rng) -> Scene:
         skin,
         rng.uniform(0.75, 1),
         0,
-        tuple(int(c * 0.7) for c in skin),
-    )  # type: ignore[arg-type]
+        _scaled(skin, 0.7),
+    )
     return Scene(
         "loose",
         _plain(rng, ground, 3),

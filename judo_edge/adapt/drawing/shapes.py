@@ -108,7 +108,7 @@ def _text(shape: Shape, canvas: Canvas, colour: Colour, accent: Colour) -> None:
 
 
 def _path(shape: Shape, canvas: Canvas, colour: Colour, accent: Colour) -> None:
-    points = np.round(np.asarray(shape.points) + (shape.x, shape.y)).astype(np.int32)
+    points = np.round(np.asarray(shape.points) + np.array([shape.x, shape.y])).astype(np.int32)
     cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, colour, shape.thickness, cv2.LINE_AA)
 
 
