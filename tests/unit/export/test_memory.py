@@ -21,17 +21,17 @@ def test_numpy_memory_stays_at_a_few_chunks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(forms, "CHUNK_BYTES", 1 << 20)
     checkpoint = write_random_checkpoint(tmp_path / "ck", WIDE, shards=3, image_size=56)
 
-    def restart(item: ExportProgress) -> None:
-        if item.step == "tracing":  # the traced graphs are held, but are no weights
+    def start(item: ExportProgress) -> None:
+        if item.step == "vision" and not tracemalloc.is_tracing():  # after tracing, with the first weights
             tracemalloc.start()
 
     try:
-        out = export_bundle(checkpoint, recipe="cpu-int8", out=tmp_path / "out", progress=restart)
+        out = export_bundle(checkpoint, recipe="cpu-int8", out=tmp_path / "out", progress=start)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     written = sum(item.bytes for item in open_bundle(out).manifest.files.values())
-    assert written > 15e6 and peak < 15e6, (written, peak)
+    assert written > 15e6 and 1e6 < peak < 8e6, (written, peak)
 
 
 @pytest.mark.slow
