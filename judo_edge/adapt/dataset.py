@@ -21,7 +21,7 @@ SHARD = 500
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Pairs as arrays: photos (N, 2, SIZE, SIZE, 3) uint8, cells (N, grid, grid) bool, defects (N,) int8, -1 if good."""
+    """Pairs as arrays: photos (N, 2, SIZE, SIZE, 3) uint8, cells (N, 16, 16) bool, defects (N,) int8, -1 if good."""
 
     photos: npt.NDArray[np.uint8]
     cells: npt.NDArray[np.bool_]

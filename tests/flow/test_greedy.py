@@ -11,24 +11,27 @@ import pytest
 
 from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.cli import main
-from judo_edge.core import Frame, Image, Ints
+from judo_edge.core import Frame
 from judo_edge.protocol.profile import load_profile, save_profile
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.prompt import ImageOrder
 from judo_edge.runtime.references import NearestReference, ReferencePhoto
-from judo_edge.vision.patches import patches_from_image
 from tests.checkpoints import complete_checkpoint
 from tests.scripted import photo, save_photo
 
 torch = pytest.importorskip("torch", reason="needs the extra export")
+from tests.parity import transformers_ids
+
 NUM_NEW = 16
-IMAGE_SIZE = 56
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = complete_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint", image_size=IMAGE_SIZE, seed=3)
+@pytest.fixture(scope="module", params=[(56, 1), (504, 3)], ids=["56px", "504px-sharded"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small single file, and JUDO's 18x18 tokens (ragged windows) from several shards."""
+    size, shards = request.param
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    complete_checkpoint(folder, image_size=size, seed=3, shards=shards)
     profile = load_profile(folder / "profile.toml")
     save_profile(profile.model_copy(update={"max_new_tokens": NUM_NEW}), folder / "profile.toml", force=True)
     return folder
@@ -49,23 +52,6 @@ def model(checkpoint: Path) -> Any:
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
-def transformers_ids(model: Any, bundle: Bundle, inspector: Inspector, photos: tuple[Image, Image]) -> list[int]:
-    """Let transformers write the reply by its own generate, from ids and pixels to tokens."""
-    patches = np.concatenate([patches_from_image(image, inspector.preprocessing) for image in photos])
-    ids: Ints = inspector.prompt.ids[None]
-    inputs: dict[str, Any] = {
-        "input_ids": torch.from_numpy(ids),
-        "attention_mask": torch.ones(ids.shape, dtype=torch.int64),
-        "pixel_values": torch.from_numpy(patches),
-        "image_grid_thw": torch.tensor([inspector.preprocessing.grid_thw] * 2),
-        "mm_token_type_ids": torch.from_numpy((ids == bundle.manifest.model.image_pad_id).astype(np.int32)),
-    }
-    eos = list(bundle.manifest.model.eos_ids)
-    with torch.no_grad():
-        out = model.generate(**inputs, do_sample=False, max_new_tokens=NUM_NEW, eos_token_id=eos, pad_token_id=0)
-    return [int(token) for token in out[0, ids.shape[1] :]]
-
-
 @pytest.mark.parametrize("order", ["query-first", "normal-first"])
 def test_replies_equal_transformers_greedy(model: Any, bundle: Bundle, order: ImageOrder) -> None:
     normal = photo(30, seed=5, size=(90, 70))
@@ -78,7 +64,7 @@ def test_replies_equal_transformers_greedy(model: Any, bundle: Bundle, order: Im
             query = photo(80 * seed, seed=seed)
             photos = (query, normal) if order == "query-first" else (normal, query)
             inspection = inspector.look(Frame(f"f{seed}", "p", query, 0))
-            assert list(inspection.ids) == transformers_ids(model, bundle, inspector, photos)
+            assert list(inspection.ids) == transformers_ids(model, bundle, inspector, photos, NUM_NEW)
             written.append(inspection.ids)
     assert len(set(written)) > 1, "the replies must depend on the photos, or this test proves little"
     assert len({token for ids in written for token in ids}) > 3
