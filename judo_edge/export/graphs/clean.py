@@ -35,7 +35,7 @@ def with_divided_norms(model: ir.Model) -> None:
         if node.op_type == "Reciprocal":
             root, inverse = node.inputs[0], node.outputs[0]
             for user in [use.node for use in inverse.uses()]:
-                _divide(user, inverse, root)
+                _divide(model.graph, user, inverse, root)
             model.graph.remove(node, safe=True)
 
 
@@ -51,7 +51,7 @@ def with_named_sizes(model: ir.Model, names: Mapping[str, Sequence[int | str]]) 
             value.shape = ir.Shape([_renamed(size, symbols) for size in value.shape])
 
 
-def _divide(user: ir.Node, inverse: ir.Value, root: Any) -> None:
+def _divide(graph: ir.Graph, user: ir.Node, inverse: ir.Value, root: Any) -> None:
     others = [value for value in user.inputs if value is not inverse]
     if user.op_type != "Mul" or len(others) != 1:
         raise RuntimeError(f"reciprocal used by {user.op_type} {user.name}, wanted a product with another value")
@@ -59,7 +59,7 @@ def _divide(user: ir.Node, inverse: ir.Value, root: Any) -> None:
     quotient = ir.node("Div", [others[0], root], name=user.name)
     quotient.outputs[0].shape, quotient.outputs[0].type = output.shape, output.type
     name = output.name
-    ir.convenience.replace_nodes_and_values(user.graph, user, [user], [quotient], [output], quotient.outputs)
+    ir.convenience.replace_nodes_and_values(graph, user, [user], [quotient], [output], quotient.outputs)
     quotient.outputs[0].name = name
 
 

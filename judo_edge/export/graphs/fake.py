@@ -60,7 +60,7 @@ def fake_model(config: Any) -> FakeModel:
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as source
 
     with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration(config).float().eval()
+        model = Qwen2_5_VLForConditionalGeneration(config).eval()
     ALL_ATTENTION_FUNCTIONS.register(FOLDED_ATTENTION, folded_attention)
     text, visual = model.model.language_model, model.model.visual
     text.config._attn_implementation = FOLDED_ATTENTION

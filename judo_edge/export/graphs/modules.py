@@ -76,7 +76,7 @@ class GroupedWindowAttention(nn.Module):
 
 def _attended(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attend inside each window; inputs (N, windows * length, heads, head_dim), query already scaled."""
-    q, k, v = (x.unflatten(1, group).transpose(2, 3) for x in (query, key, value))
+    q, k, v = (torch.unflatten(x, 1, group).transpose(2, 3) for x in (query, key, value))
     scores = torch.matmul(q, k.transpose(-1, -2))
     weights = torch.softmax(scores.float(), dim=-1).to(v.dtype)
     return torch.matmul(weights, v).transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -102,7 +102,7 @@ class PastCache:
     def present(self) -> Tensor:
         """Return the new keys and values of all layers, (S, layers, 2, B, kv_heads, head_dim)."""
         rows = torch.stack([new.permute(2, 0, 1, 3) for new in self.new], dim=1)
-        return rows.unflatten(1, (-1, 2))
+        return torch.unflatten(rows, 1, (-1, 2))
 
 
 def folded_attention(

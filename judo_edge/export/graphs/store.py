@@ -81,7 +81,7 @@ def _write_tensor(file: BinaryIO, value: ir.Value, tensors: Mapping[str, LazyTen
     name = str(value.name)
     if name not in tensors or value.dtype is None or value.shape is None:
         raise ValueError(f"initializer {name} has no values, type or shape")
-    wanted = math.ceil(math.prod(int(size) for size in value.shape) * value.dtype.bitwidth / 8)
+    wanted = math.ceil(math.prod(value.shape.numpy()) * value.dtype.bitwidth / 8)
     array = np.ascontiguousarray(tensors[name]())
     if array.nbytes != wanted:
         raise ValueError(f"initializer {name} got {array.nbytes} bytes, wanted {wanted}")

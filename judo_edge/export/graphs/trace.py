@@ -119,7 +119,7 @@ def _spec(name: str, model: ir.Model, config: Any) -> GraphSpec:
 
 
 def _weight_use(value: ir.Value, config: Any) -> WeightUse:
-    name, shape = str(value.name), tuple(int(size) for size in value.shape or ())
+    name, shape = str(value.name), value.shape.numpy() if value.shape is not None else ()
     tensor = EMBEDDING if name == HEAD and config.tie_word_embeddings else name
     if name == PATCHES:
         return WeightUse(name, tensor, Transform.PATCH, shape)
