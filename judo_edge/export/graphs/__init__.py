@@ -3,11 +3,7 @@
 `graphs_from_config` traces, a quantizer may rewrite `GraphSpec.model`, `onnx_with_weights` streams the numbers to disk.
 """
 
-from judo_edge.export.graphs.names import (
-    checkpoint_name_from_module_name,
-    module_name_from_checkpoint_name,
-    stored_names,
-)
+from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.graphs.spec import (
     ExportedGraphs,
     GraphSpec,
@@ -32,9 +28,7 @@ __all__ = [
     "checkpoint_name_from_module_name",
     "graphs_from_config",
     "lazy_tensors",
-    "module_name_from_checkpoint_name",
     "onnx_with_weights",
     "save_model",
-    "stored_names",
     "values_from_tensor",
 ]
