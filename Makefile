@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= demo-out
+BENCH ?= build/figures
+DATA ?=
 export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test check bench nano clean
@@ -27,8 +29,8 @@ check: $(BIN)/.ready  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(BIN)/.ready  ## evaluate the shipped model on drawn pairs (accuracy); speed comes with `judo-edge bench`
-	$(BIN)/python -m judo_edge.adapt.scores
+bench: $(BIN)/.ready  ## the README's accuracy figures; DATA=folder of labelled sets
+	$(BIN)/python -m judo_edge.figures --out $(BENCH) $(if $(DATA),--data $(DATA))
 
 nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about two hours on two cores)
 	$(BIN)/python -m judo_edge.adapt --out build/judo-nano

@@ -162,9 +162,9 @@ def _share(hits: Bools, among: Bools) -> Estimate:
 
 
 def _cell_figures(results: Sequence[Outcome]) -> dict[str, Estimate]:
-    """Pool the cells of all items whose truth is known."""
+    """Pool the cells of all items whose truth is known; undefined when no defective cell is among them."""
     known = [(result, result.truth) for result in results if result.truth is not None]
-    if not known:
+    if not any(len(mask) for _, mask in known):
         undefined = Estimate(None, None, None)
         return {"cell_auroc": undefined, "cell_f1": undefined}
     truth = np.stack([mask.to_array().ravel() for _, mask in known])
