@@ -23,10 +23,13 @@ from judo_edge.core import CellMask
 
 BASE_SEED, BASE_SHARDS = 1_000, 48
 ADAPTER_SEED, ADAPTER_SHARDS = 900_000, 6
-READING = Stage("reading", 600, lr=4e-3, goal="reading", schedule=1500, decay=0.15, warmup=60)
-SEEING = Stage("seeing", 2000, lr=3e-3, goal="seeing", schedule=2400, decay=0.25)
-PAIRS = Stage("pairs", 1900, lr=2.5e-3, goal="pairs", schedule=1900, decay=0.7)
-ADAPTER = Stage("adapter", 300, lr=3e-3, goal="pairs", schedule=300, decay=0.7)
+READING = Stage(
+    "reading", 600, 4e-3, goal="reading", schedule=1500, decay=0.15, warmup=60, skip_good=0.85, row_weight=0
+)
+SEEING = Stage("seeing", 2000, 3e-3, goal="seeing", schedule=2400, decay=0.25)
+PAIRS = Stage("pairs", 1000, 2.5e-3, schedule=1900, decay=0.7, row_weight=0)
+WRITING = Stage("writing", 1000, 2e-3, decay=0.85, warmup=20, skip_good=0.55)
+ADAPTER = Stage("adapter", 250, 3e-3, decay=0.7, warmup=20, skip_good=0.33)
 
 
 def remade_nano(out: Path, work: Path, shrink: float = 1.0, compiled: bool = True) -> None:
@@ -35,7 +38,7 @@ def remade_nano(out: Path, work: Path, shrink: float = 1.0, compiled: bool = Tru
     drawn = drawn_set(work / "base", BASE_SEED, BASE_KINDS, max(4, round(BASE_SHARDS * shrink)))
     tokenizer = nano_tokenizer(drawn)
     model, heads = starting_nano(tokenizer)
-    for stage in (READING, SEEING, PAIRS):
+    for stage in (READING, SEEING, PAIRS, WRITING):
         freeze_for(stage, model, heads)
         run_stage(stage.shrunk(shrink), model, heads, drawn, tokenizer, work, compiled)
     checkpoint_from_model(model, heads, tokenizer, out)

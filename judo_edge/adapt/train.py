@@ -1,7 +1,8 @@
 """The training loop of JUDO-nano: batches, losses, optimisers, checkpoints.
 
-Three losses are added: the reply's tokens, the dense cell loss on the second image's tokens (the later cell probe)
-and the place loss (each visual token names its own row and column), which gives the reply's digits something to read.
+Four losses are added: the reply's tokens; the dense cell loss on the second image's tokens (the later cell probe); the
+place loss (each visual token names its own row and column), which gives the reply's digits something to read; and the
+row loss (each token of the mask text knows the cells of its row and the next), which teaches where to look them up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judo_edge.adapt.architecture import IMAGE_SIZE, MERGED
+from judo_edge.adapt.architecture import GRID, IMAGE_SIZE, MERGED
 from judo_edge.adapt.dataset import DrawnSet
 from judo_edge.adapt.drawing.pairs import DEFECTS
 from judo_edge.adapt.forward import (
@@ -34,6 +35,8 @@ from judo_edge.protocol.questions import detection_question
 
 TAP = 3
 """Decoder layers before the cell probe reads the residual stream."""
+ROW_TAP = 5
+"""Decoder layers before the row head reads it."""
 TOKENS = MERGED * MERGED
 
 
@@ -44,6 +47,8 @@ class Batch:
     ids: Tensor
     targets: Tensor | None
     """None in the seeing stage, which has no text after the images."""
+    rows: Tensor | None
+    """(B, S) grid row that the mask text is in at each token, 0 outside; None where there is no text."""
     cells: Tensor
     """(B, GRID, GRID) float."""
     photos: Tensor | None
@@ -51,13 +56,14 @@ class Batch:
 
 
 class Heads(nn.Module):
-    """What training adds beside the model: cell probe, place head, and the crude vision of the reading stage."""
+    """What training adds beside the model: cell probe, place and row heads, and the reading stage's crude vision."""
 
     def __init__(self, width: int) -> None:
         """Create the heads for hidden size `width`."""
         super().__init__()
         self.cells = nn.Linear(width, 4)
         self.place = nn.Linear(width, 2 * MERGED)
+        self.rows = nn.Linear(width, 2 * GRID)
         self.crude = nn.Linear(4, width)
 
 
@@ -80,10 +86,16 @@ def turned(rng: np.random.Generator, photos: npt.NDArray[np.uint8] | None, cells
 class Batches:
     """Draws batches without end: samples a pool, sorts it by length, yields its batches in random order."""
 
-    def __init__(self, drawn: DrawnSet, tokenizer: Tokenizer, size: int, seed: int, goal: str = "pairs") -> None:
+    def __init__(
+        self, drawn: DrawnSet, tokenizer: Tokenizer, size: int, seed: int, goal: str = "pairs", skip_good: float = 0.0
+    ) -> None:
         """Prepare the prompt head; `goal` is reading (mask text, no photos), seeing (photos, no text) or pairs."""
         self.drawn, self.tokenizer, self.size, self.goal = drawn, tokenizer, size, goal
+        self.skip_good = skip_good
         self.rng = np.random.default_rng(seed)
+        self.opening = {tokenizer.token_to_id(text) for text in ("Ġ(", ")-(")}
+        self.closing = {tokenizer.token_to_id("Ġ</")}
+        self.numbers = {tokenizer.token_to_id(str(number)): number for number in range(1, GRID + 1)}
         self.pad = special_ids(tokenizer)["<|endoftext|>"]
         self.profile = nano_profile()
         self.head = tokenizer.encode(split_prompt(self.profile, detection_question(), TOKENS)[0]).ids
@@ -100,7 +112,7 @@ class Batches:
     def _item(self) -> tuple[list[int], int, int, npt.NDArray[np.bool_], Any]:
         index = int(self.rng.integers(0, len(self.drawn)))
         reading = self.goal == "reading"
-        while reading and self.drawn.defects[index] < 0 and self.rng.random() < 0.85:
+        while self.drawn.defects[index] < 0 and self.rng.random() < self.skip_good:
             index = int(self.rng.integers(0, len(self.drawn)))
         photos = None if reading else self.drawn.photos[index]
         photos, cells = turned(self.rng, photos, self.drawn.cells[index])
@@ -118,13 +130,29 @@ class Batches:
         longest = max(len(item[0]) for item in items)
         ids = torch.full((len(items), longest), self.pad)
         targets = torch.full((len(items), longest), -100)
+        rows = torch.zeros((len(items), longest), dtype=torch.long)
         for row, (tokens, _, num_targets, _, _) in enumerate(items):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             if num_targets:
                 targets[row, len(tokens) - num_targets - 1 : len(tokens) - 1] = torch.tensor(tokens[-num_targets:])
+                rows[row, len(tokens) - num_targets : len(tokens)] = torch.tensor(self.rows_of(tokens[-num_targets:]))
         cells = torch.from_numpy(np.stack([item[3] for item in items]).astype(np.float32))
         photos = None if self.goal == "reading" else torch.from_numpy(np.stack([item[4] for item in items]))
-        return Batch(ids, None if self.goal == "seeing" else targets, cells, photos)
+        if self.goal == "seeing":
+            return Batch(ids, None, None, cells, photos)
+        return Batch(ids, targets, rows, cells, photos)
+
+    def rows_of(self, reply: list[int]) -> list[int]:
+        """Return the grid row that is being written at each token of a reply, 0 outside the mask."""
+        rows, row, opened = [], 0, False
+        for token in reply:
+            if opened and token in self.numbers:
+                row = self.numbers[token]
+            elif token not in self.opening and token in self.closing:
+                row = 0
+            opened = token in self.opening
+            rows.append(row)
+        return rows
 
 
 def prompt_positions(head: int, length: int) -> Tensor:
@@ -156,7 +184,7 @@ class Learner:
         return self
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the scalar losses of a batch: cell, place, and with a text reply and its share of right tokens."""
+        """Return the scalar losses of a batch: cell, place, and with a text reply (and its share right) and row."""
         language = self.model.model.language_model
         tables = rotary_tables(language.config, prompt_positions(self.head_length, batch.ids.shape[1]))
         tapped = self.decode(language.layers[:TAP], self._embeds(batch), tables)
@@ -167,8 +195,10 @@ class Learner:
             "place": self._place_loss(visual),
         }
         if batch.targets is not None:
-            hidden = language.norm(self.decode(language.layers[TAP:], tapped, tables))
+            read = self.decode(language.layers[TAP:ROW_TAP], tapped, tables)
+            hidden = language.norm(self.decode(language.layers[ROW_TAP:], read, tables))
             found |= self._reply_losses(hidden, batch.targets)
+            found["row"] = self._row_loss(read, batch)
         return found
 
     def _reply_losses(self, hidden: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -176,6 +206,16 @@ class Learner:
         logits, targets = self.model.lm_head(hidden[wanted]).float(), targets[wanted]
         right = (logits.argmax(-1) == targets).float().mean()
         return {"reply": F.cross_entropy(logits, targets), "right": right}
+
+    def _row_loss(self, stream: Tensor, batch: Batch) -> Tensor:
+        if batch.rows is None or not (batch.rows > 0).any():
+            return torch.zeros(())
+        inside = batch.rows > 0
+        item, row = inside.nonzero()[:, 0], batch.rows[inside]
+        cells = F.pad(batch.cells, (0, 0, 0, 1))
+        truth = torch.cat([cells[item, row - 1], cells[item, row]], dim=1)
+        logits = self.heads.rows(F.rms_norm(stream[inside], stream.shape[-1:])).float()
+        return F.binary_cross_entropy_with_logits(logits, truth)
 
     def _visual(self, stream: Tensor) -> Tensor:
         """Return the normalised residual stream of both images' tokens, (B, 2, TOKENS, D)."""
