@@ -61,6 +61,10 @@ def mask_from_seg_lenient(text: str, rows: int, cols: int) -> tuple[CellMask, tu
         return CellMask.of(rows, cols, cells), tuple(repairs or [str(error)])
 
 
+PATIENCE = 3
+"""Items without a new cell after which a mask counts as a loop; a reply that loops repeats itself for ever."""
+
+
 class SegStream:
     """Reads the text inside `<seg>` as it arrives, in any pieces, and tells each cell as soon as it is certain.
 
@@ -70,11 +74,11 @@ class SegStream:
     def __init__(self, rows: int, cols: int) -> None:
         """Start an empty mask of `rows` x `cols` cells."""
         self._rows, self._cols = rows, cols
-        self._state, self._error, self._is_looping = "blank", "", False
+        self._state, self._error = "blank", ""
         self._number, self._row = 0, 0
         self._start: Cell | None = None
         """First cell of the item being read, once closed by its parenthesis."""
-        self._last: Cell = (0, 0)
+        self._num_new, self._num_idle = 0, 0
         self._cells: set[Cell] = set()
 
     @property
@@ -94,8 +98,11 @@ class SegStream:
 
     @property
     def is_looping(self) -> bool:
-        """Tell whether items stopped advancing in (row, column) or came out empty: a reason to stop generating."""
-        return self._is_looping
+        """Tell whether PATIENCE items brought no new cell: a reason to stop generating.
+
+        Order alone is none: a mask in any order is valid, so stopping at it would spoil a good reply.
+        """
+        return self._num_idle >= PATIENCE
 
     def feed(self, text: str) -> list[Cell]:
         """Read the next piece; return the cells it settles, in the order written, each cell once."""
@@ -128,19 +135,17 @@ class SegStream:
         elif target == "col?" and kind == ",":
             self._row = self._number
         elif target == "gap" and kind == ",":
-            self._is_looping |= state in ("gap", "blank")
-            self._start = None
+            self._num_idle += not self._num_new
+            self._start, self._num_new = None, 0
         return self._end_cell() if target == "cell" and kind == ")" else []
 
     def _end_cell(self) -> list[Cell]:
         cell = (self._row, self._number)
         start = self._start or cell
         if self._start is None:
-            self._is_looping |= cell <= self._last
             self._start = cell
         else:
             self._state = "run"
-        self._last = cell
         try:
             told = _cells_from_run(start, cell, self._rows, self._cols)
         except SegSyntaxError as error:
@@ -148,6 +153,7 @@ class SegStream:
             return []
         new = [cell for cell in told if cell not in self._cells]
         self._cells.update(new)
+        self._num_new += len(new)
         return new
 
 

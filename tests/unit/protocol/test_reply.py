@@ -220,7 +220,8 @@ def test_the_mask_is_known_before_the_reason() -> None:
     ("text", "should_stop"),
     [
         ("<seg> (3,4) , (3,6)", False),
-        ("<seg> (3,4) , (3,4)", True),
+        ("<seg> (3,4) , (3,4) , (3,3)", False),
+        ("<seg> (3,4) , (3,4) , (3,4) , (3,4) ,", True),
         ("<seg> the part", True),
         ("<seg> (3,4) , (3,4) </seg>", False),
         (GOOD, False),

@@ -271,20 +271,21 @@ def test_none_is_told_and_broken_text_stays_broken() -> None:
 @pytest.mark.parametrize(
     ("text", "is_looping"),
     [
-        ("(1,2) , (1,4) , (2,1)", False),
-        ("(1,2)-(1,4) , (1,6)", False),
-        ("(1,2) , (1,2)", True),
-        ("(2,1) , (1,9)", True),
-        ("(1,2)-(1,9) , (1,5)", True),
-        ("(1,2) , , ", True),
-        ("(1,2) , ", False),
+        ("(1,2) , (1,4) , (2,1) ,", False),
+        ("(1,2)-(1,4) , (1,6) ,", False),
+        ("(2,1) , (1,9) , (1,1) , (3,3) ,", False),  # any order is a valid mask
+        ("(1,2) , (1,2)-(1,3) , (1,3)-(1,4) , (1,4)-(1,5) ,", False),
+        ("(1,2) , (1,2) , (1,2) ,", False),
+        ("(1,2) , (1,2) , (1,2) , (1,2) ,", True),
+        ("(1,2)-(1,9) , (1,5) , (1,6) , (1,7) ,", True),
+        ("(1,2) , , , ,", True),
     ],
 )
 def test_looping_is_noticed(text: str, is_looping: bool) -> None:
     stream = SegStream(16, 16)
     stream.feed(text)
     assert stream.is_looping is is_looping
-    stream.feed(" (9,9)")
+    stream.feed(" (9,9) ,")
     assert stream.is_looping is is_looping
 
 
