@@ -132,5 +132,7 @@ class Verdict:
     timing: Timing = field(default_factory=Timing)
     num_tokens: int = 0
     """Tokens that the model generated."""
+    num_held: int = 0
+    """Tokens of the mask that the grammar chose because the model's own would have spoilt it."""
     path: str = ""
     """File that the photo came from, empty for a camera."""

@@ -209,4 +209,5 @@ def _counts(results: Sequence[Outcome]) -> dict[str, int]:
         "true_negative": sum(result.is_right for result in good),
         "false_positive": sum(not result.is_right and not result.is_invalid for result in good),
         "invalid": sum(result.is_invalid for result in results),
+        "held_by_grammar": sum(result.verdict.num_held > 0 for result in results),
     }

@@ -6,6 +6,7 @@ whole texts and text as it arrives, so both agree.
 
 from __future__ import annotations
 
+import copy
 import re
 import string
 from collections.abc import Collection
@@ -19,6 +20,7 @@ TAGS = ("seg", "think", "answer")
 """The tags of a reply, in order."""
 
 _TAG = re.compile(rf"<(/?)({'|'.join(TAGS)})>")
+_CLOSE = "</seg>"
 _MARKS = tuple(f"<{slash}{tag}>" for tag in TAGS for slash in ("", "/"))
 
 
@@ -68,6 +70,25 @@ class ReplyStream:
     def should_stop(self) -> bool:
         """Tell whether an open mask loops or can no longer become valid, so that generating on is useless."""
         return self._is_reading_mask and (self._seg.is_looping or self._seg.is_broken)
+
+    def would_spoil_mask(self, piece: str) -> bool:
+        """Tell whether a next piece makes an open mask invalid that already holds a cell.
+
+        Before the first cell nothing counts as spoiling: what keeps a mask alive must never make a part good.
+        """
+        if not (self._is_reading_mask and self._seg.cells) or self._seg.is_broken:
+            return False
+        probe = self._copy()
+        probe.feed(piece)
+        if not probe._is_reading_mask:
+            return probe._mask is None
+        closing = bool(probe._tail)
+        return probe._seg.is_broken or (closing and not (_CLOSE.startswith(probe._tail) and probe._seg.is_closable))
+
+    def _copy(self) -> ReplyStream:
+        other = copy.copy(self)
+        other._seg, other._bodies, other._problems = self._seg.copy(), dict(self._bodies), list(self._problems)
+        return other
 
     @property
     def is_complete(self) -> bool:

@@ -7,6 +7,7 @@ accepts in well-formed parentheses (any spacing, any order, empty items), but ne
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 
@@ -97,6 +98,18 @@ class SegStream:
         return self._state == "none" and not self._error
 
     @property
+    def is_closable(self) -> bool:
+        """Tell whether the mask would be valid if it ended here."""
+        ended = self._state in ("gap", "cell", "run") and bool(self._cells)
+        return not self._error and (ended or self._state == "none")
+
+    def copy(self) -> SegStream:
+        """Return a stream in the same state that can be fed on its own."""
+        other = copy.copy(self)
+        other._cells = set(self._cells)
+        return other
+
+    @property
     def is_looping(self) -> bool:
         """Tell whether PATIENCE items brought no new cell: a reason to stop generating.
 
@@ -132,12 +145,28 @@ class SegStream:
         if kind == "0":
             known = self._number if state == target else 0
             self._number = min(known * 10 + int(char), _MAX_NUMBER)
+            self._check_number(target, is_ended=False)
         elif target == "col?" and kind == ",":
             self._row = self._number
+            self._check_number("row", is_ended=True)
         elif target == "gap" and kind == ",":
             self._num_idle += not self._num_new
             self._start, self._num_new = None, 0
         return self._end_cell() if target == "cell" and kind == ")" else []
+
+    def _check_number(self, place: str, is_ended: bool) -> None:
+        """Break the mask as soon as a number can no longer become one that fits its place."""
+        high = self._rows if place == "row" else self._cols
+        low = 1
+        if self._start is not None:
+            low = self._start[0 if place == "row" else 1]
+            high = low if place == "row" else high
+        if low <= self._number <= high or (not is_ended and _can_grow_into(self._number, low, high)):
+            return
+        if self._start is None:
+            self._error = f"{place} {self._number} lies outside the {self._rows}x{self._cols} grid"
+        else:
+            self._error = f"a run from {self._start} cannot end at {place} {self._number}"
 
     def _end_cell(self) -> list[Cell]:
         cell = (self._row, self._number)
@@ -155,6 +184,18 @@ class SegStream:
         self._cells.update(new)
         self._num_new += len(new)
         return new
+
+
+def _can_grow_into(number: int, low: int, high: int) -> bool:
+    """Tell whether further digits can bring `number` between `low` and `high`."""
+    if number == 0:
+        return True
+    first, last = number * 10, number * 10 + 9
+    while first <= high:
+        if last >= low:
+            return True
+        first, last = first * 10, last * 10 + 9
+    return False
 
 
 _NEXT = {

@@ -129,14 +129,18 @@ class Decoder:
         self._next_position = prompt.next_position
         return self._advance(prompt.embeds, prompt.positions)
 
-    def steps(self, end_tokens: frozenset[int], max_new_tokens: int) -> Iterator[Step]:
-        """Yield the greedy tokens after `prefill`, the end token included, at most `max_new_tokens`.
+    def steps(
+        self, end_tokens: frozenset[int], max_new_tokens: int, choose: Callable[[Floats], int] = greedy_token
+    ) -> Iterator[Step]:
+        """Yield the tokens after `prefill`, the end token included, at most `max_new_tokens`.
+
+        `choose` picks a token from (V,) logits; plain greedy unless told otherwise.
 
         The caller stops earlier by no longer asking. A pass of the decoder runs only when one more token is wanted.
         """
         for number in range(max_new_tokens):
             logits = self._last_logits()
-            step = Step(number, greedy_token(logits), logits)
+            step = Step(number, choose(logits), logits)
             yield step
             if step.token in end_tokens or number + 1 == max_new_tokens:
                 return

@@ -156,6 +156,7 @@ class Inspector:
             reference_id=trace.reference.reference_id,
             timing=Timing(watch.seconds),
             num_tokens=len(trace.generation.ids),
+            num_held=trace.generation.num_held,
             path=frame.path,
         )
         return Inspection(verdict, trace.reference, self._cell_scores(trace.probe), trace.generation.ids)
@@ -202,6 +203,7 @@ def undecidable(
         reference_id=trace.reference.reference_id if trace.reference else None,
         timing=Timing(watch.seconds if watch else {}),
         num_tokens=len(trace.generation.ids) if trace.generation else 0,
+        num_held=trace.generation.num_held if trace.generation else 0,
         path=frame.path,
     )
 

@@ -31,6 +31,7 @@ def record_from_verdict(verdict: Verdict, mask_file: str | None = None) -> Recor
         "reply": _reply_record(verdict.reply),
         "reference_id": verdict.reference_id,
         "num_tokens": verdict.num_tokens,
+        "num_held": verdict.num_held,
         "seconds": {stage: round(seconds, 6) for stage, seconds in verdict.timing.seconds.items()},
     }
 

@@ -88,7 +88,7 @@ def test_marked_cell_rejects_a_part_that_the_answer_passes(bundle: Bundle) -> No
         ("<seg> None </seg>\n<think> x </think>\n", "<answer> is missing"),
         ("<think> x </think>\n<answer>B</answer>", "<seg> is missing"),
         (GOOD.replace(">B<", ">D<"), "<answer> holds 'D'"),
-        (GOOD.replace("None", "(1,1)-(2,2)"), "repeats itself or is broken"),
+        (GOOD.replace("None", "(99,1)"), "repeats itself or is broken"),
         ("A part without a defect.", "<seg> is missing"),
         ("", "<seg> is missing"),
     ],
