@@ -50,6 +50,8 @@ class Limits:
 
     end_tokens: frozenset[int]
     max_new_tokens: int
+    is_guarded: bool = True
+    """Whether `MaskGuard` mends slips inside a mask and a useless one ends the reply; if not, it is plain greedy."""
 
 
 class MaskGuard:
@@ -88,14 +90,15 @@ def generate(
     ids: list[int] = []
     ending = Ending.CAP
     guard = MaskGuard(tokenizer, stream)
-    for step in decoder.steps(limits.end_tokens, limits.max_new_tokens, guard.choose):
+    choose = guard.choose if limits.is_guarded else greedy_token
+    for step in decoder.steps(limits.end_tokens, limits.max_new_tokens, choose):
         margins.observe(step)
         ids.append(step.token)
         if step.token in limits.end_tokens:
             ending = Ending.END_TOKEN
             break
         stream.feed(tokenizer.piece(step.token))
-        if stream.should_stop:
+        if limits.is_guarded and stream.should_stop:
             ending = Ending.USELESS
             break
     text = tokenizer.text_from_ids([token for token in ids if token not in limits.end_tokens])

@@ -70,8 +70,17 @@ class Stopwatch:
 class Inspector:
     """Compares frames with good parts by one bundle, one engine and one question. One frame at a time."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, references: References, question: Question | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        references: References,
+        question: Question | None = None,
+        is_guarded: bool = True,
+    ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
+
+        `is_guarded` lets the grammar mend a slip inside a mask and end a useless one; if not, replies are plain greedy.
 
         Raises BundleError when the bundle's parts do not fit together.
         """
@@ -81,7 +90,7 @@ class Inspector:
         self.preprocessing = preprocessing_from_bundle(bundle, self.profile)
         self._engine, self._references = engine, references
         self._tokenizer = Tokenizer.open(bundle.path_of(bundle.manifest.tokenizer))
-        self._limits = Limits(frozenset(model.eos_ids), self.profile.max_new_tokens)
+        self._limits = Limits(frozenset(model.eos_ids), self.profile.max_new_tokens, is_guarded)
         self.grid = (self.profile.grid_rows, self.profile.grid_cols)
         embed = embed_from_table(bundle.embedding_table())
         text = prompt_text(self.profile, self.question, self.preprocessing.num_tokens)

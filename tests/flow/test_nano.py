@@ -15,7 +15,7 @@ from judo_edge.adapt.drawing.pairs import Pair
 from judo_edge.adapt.drawing.parts import ADAPTER_KIND, BASE_KINDS
 from judo_edge.adapt.heldout import heldout_pairs
 from judo_edge.bundle import Bundle, open_bundle
-from judo_edge.core import Frame
+from judo_edge.core import Decision, Frame
 from judo_edge.export.pipeline import export_bundle, shipped_checkpoints
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.inspector import Inspection, Inspector
@@ -58,9 +58,9 @@ def inspections(pairs: list[Pair], bundles: dict[str, Bundle]) -> dict[str, list
     return {name: inspected(bundle, pairs) for name, bundle in bundles.items()}
 
 
-def inspected(bundle: Bundle, pairs: list[Pair]) -> list[Inspection]:
+def inspected(bundle: Bundle, pairs: list[Pair], is_guarded: bool = True) -> list[Inspection]:
     with engine_from_bundle(bundle) as engine:
-        inspector = Inspector(bundle, engine, PairReferences(pairs))
+        inspector = Inspector(bundle, engine, PairReferences(pairs), is_guarded=is_guarded)
         return [inspector.look(Frame(str(i), pair.kind, pair.query, 0)) for i, pair in enumerate(pairs)]
 
 
@@ -78,13 +78,16 @@ def test_float32_replies_equal_transformers_token_for_token(
     pairs: list[Pair], bundles: dict[str, Bundle], inspections: dict[str, list[Inspection]], merged: Any
 ) -> None:
     bundle = bundles["cpu-fp32"]
+    plain = inspected(bundle, pairs, is_guarded=False)
     with engine_from_bundle(bundle) as engine:
         inspector = Inspector(bundle, engine, PairReferences(pairs))
-        for pair, inspection in zip(pairs, inspections["cpu-fp32"], strict=True):
+        for pair, greedy, guarded in zip(pairs, plain, inspections["cpu-fp32"], strict=True):
             cap = inspector.profile.max_new_tokens
             expected = transformers_ids(merged, bundle, inspector, (pair.query, pair.reference), cap)
-            assert list(inspection.ids) == expected
-    assert len({inspection.ids for inspection in inspections["cpu-fp32"]}) > NUM_PAIRS // 3
+            assert list(greedy.ids) == expected
+            if greedy.verdict.decision is not Decision.NOT_DECIDABLE:
+                assert guarded.ids == greedy.ids and guarded.verdict.num_held == 0
+    assert len({inspection.ids for inspection in plain}) > NUM_PAIRS // 3
 
 
 def test_vision_rows_equal_transformers_in_order(pairs: list[Pair], bundles: dict[str, Bundle], merged: Any) -> None:

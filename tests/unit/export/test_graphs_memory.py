@@ -24,13 +24,16 @@ WIDE = {
 """The widths of a 7B model in two layers: 1.6 billion parameters, 6.3 GB in float32."""
 
 PROGRAM = """
-import json, math, resource, sys
+import json, math, sys
+from pathlib import Path
 from judo_edge.export.graphs import graphs_from_config
 from tests.tiny import tiny_config
 graphs = graphs_from_config(tiny_config(**json.loads(sys.argv[1])), 504)
 uses = [*graphs.vision.weights.values(), *graphs.decoder.weights.values()]
 size = sum(math.prod(use.shape) for use in uses)
-print(json.dumps([size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+# VmHWM begins anew with the program; ru_maxrss would still hold the peak of the process that started it.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps([size, int(peak.split()[1]) * 1024]))
 """
 
 
