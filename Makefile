@@ -32,7 +32,7 @@ check: $(BIN)/.ready  ## style, types, layers
 bench: $(BIN)/.ready  ## the README's accuracy figures; DATA=folder of labelled sets
 	$(BIN)/python -m judo_edge.figures --out $(BENCH) $(if $(DATA),--data $(DATA))
 
-nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about two hours on two cores)
+nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about 100 minutes on two cores)
 	$(BIN)/python -m judo_edge.adapt --out build/judo-nano
 
 clean:

@@ -77,10 +77,9 @@ def demonstrated(out: Path, force: bool = False) -> int:
         code = cli.main(arguments)
         if code not in (0, cli.EXIT_UNDECIDABLE):
             return code
-    print(
-        f"\nOpen {out / 'run' / 'report.html'} in a browser. The figures above are what a {_size()} model, trained on"
-    )
-    print("drawn parts alone, really reaches on photos of a kind it has never seen; a JUDO-7B takes the same commands.")
+    report = out / "run" / "report.html"
+    print(f"\nOpen {report} in a browser. The figures above are what a 6-million-parameter model,")
+    print("trained on drawn parts alone, really reaches on photos of a kind it has never seen.")
     return 0
 
 
@@ -129,10 +128,6 @@ def _new_folder(out: Path, force: bool) -> None:
             raise OutputError(f"{out} is not an earlier demonstration", action="choose another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
-
-
-def _size() -> str:
-    return "6-million-parameter"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from judo_edge.adapt.drawing.pairs import DEFECTS, SIZE, Pair, draw_pairs
+from judo_edge.adapt.drawing.pairs import DEFECTS, Pair, draw_pairs
+from judo_edge.adapt.drawing.parts import SIZE
 from judo_edge.vision.geometry import cells_from_mask_image
 
 SHARD = 500
@@ -30,6 +31,11 @@ class DrawnSet:
     def __len__(self) -> int:
         """Count the pairs."""
         return len(self.defects)
+
+    def defect(self, index: int) -> str | None:
+        """Name the defect of a pair, None for a good one."""
+        code = int(self.defects[index])
+        return DEFECTS[code] if code >= 0 else None
 
 
 def cells_from_mask(mask: npt.NDArray[np.bool_], grid: int = 16) -> npt.NDArray[np.bool_]:

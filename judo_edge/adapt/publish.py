@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from judo_edge.adapt.architecture import IMAGE_SIZE
 from judo_edge.adapt.samples import nano_profile
 from judo_edge.adapt.train import TAP, Heads
+from judo_edge.files import write_atomic
 from judo_edge.protocol.profile import save_profile
 from judo_edge.vision.geometry import CLIP_MEAN, CLIP_STD
 
@@ -76,7 +76,7 @@ def _generation(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n")
+    write_atomic(path, (json.dumps(data, indent=2) + "\n").encode(), force=True)
 
 
 def adapter_to_folder(adapted: Any, folder: Path) -> None:
@@ -85,4 +85,3 @@ def adapter_to_folder(adapted: Any, folder: Path) -> None:
     weights = folder / "adapter_model.safetensors"
     save_file({name: t.to(WEIGHTS_DTYPE) for name, t in load_file(weights).items()}, weights, metadata={"format": "pt"})
     (folder / "README.md").unlink(missing_ok=True)
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from judo_edge.adapt.adapter import with_adapter
 from judo_edge.adapt.architecture import HIDDEN_SIZE, nano_config, nano_from_config
 from judo_edge.adapt.dataset import DrawnSet, drawn_set
-from judo_edge.adapt.drawing.pairs import DEFECTS
 from judo_edge.adapt.drawing.parts import ADAPTER_KIND, BASE_KINDS
 from judo_edge.adapt.publish import adapter_to_folder, checkpoint_from_model
 from judo_edge.adapt.samples import nano_profile, sample_from_truth, split_prompt
@@ -50,16 +49,10 @@ def nano_tokenizer(drawn: DrawnSet) -> Tokenizer:
     """Train the tokenizer on the prompts and replies of the first 2,000 pairs."""
     rng, profile, texts = np.random.default_rng(0), nano_profile(), number_texts()
     for index in range(min(2000, len(drawn))):
-        sample = sample_from_truth(rng, CellMask.from_array(drawn.cells[index]), defect_name(drawn, index))
+        sample = sample_from_truth(rng, CellMask.from_array(drawn.cells[index]), drawn.defect(index))
         head, tail = split_prompt(profile, sample.question, 1)
         texts += [_without_specials(head + tail), sample.reply]
     return tokenizer_from_texts(texts, vocab_size=1017)
-
-
-def defect_name(drawn: DrawnSet, index: int) -> str | None:
-    """Name the defect of a pair, None for a good one."""
-    code = int(drawn.defects[index])
-    return DEFECTS[code] if code >= 0 else None
 
 
 def _without_specials(text: str) -> str:

@@ -53,6 +53,11 @@ class Stage:
         left = (total - step) / (self.decay * total) if self.decay else 1.0
         return self.lr * max(0.02, min(1.0, (step + 1) / self.warmup, left))
 
+    def total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the weighted sum of the losses that a batch has."""
+        weights = {"reply": 1.0, "row": self.row_weight, "cell": self.cell_weight, "place": self.place_weight}
+        return torch.stack([weight * losses[name] for name, weight in weights.items() if name in losses]).sum()
+
     def shrunk(self, share: float) -> Stage:
         """Return the stage with a share of its steps."""
         steps = max(1, round(self.steps * share))
@@ -82,10 +87,7 @@ def run_stage(
         _set_rate(optims, stage.rate(step) / stage.lr)
         with torch.autocast("cpu", torch.bfloat16):
             losses = learner.losses(next(stream))
-            reply = losses.get("reply", torch.zeros(()))
-            row = losses.get("row", torch.zeros(()))
-            seen = stage.cell_weight * losses["cell"] + stage.place_weight * losses["place"]
-            loss = reply + stage.row_weight * row + seen
+            loss = stage.total(losses)
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in (*model.parameters(), *heads.parameters()) if p.grad is not None], 1.0)
         for optim in optims:

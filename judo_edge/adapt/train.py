@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from judo_edge.adapt.architecture import GRID, IMAGE_SIZE, MERGED
 from judo_edge.adapt.dataset import DrawnSet
-from judo_edge.adapt.drawing.pairs import DEFECTS
 from judo_edge.adapt.forward import (
     embeddings_from_patches,
     hidden_states,
@@ -32,6 +31,7 @@ from judo_edge.adapt.samples import nano_profile, sample_from_truth, split_promp
 from judo_edge.adapt.tokenizer import special_ids
 from judo_edge.core import CellMask
 from judo_edge.protocol.questions import detection_question
+from judo_edge.vision.mrope import positions_from_ids
 
 TAP = 3
 """Decoder layers before the cell probe reads the residual stream."""
@@ -109,35 +109,33 @@ class Batches:
             for index in self.rng.permutation(len(groups)):
                 yield self._batch(groups[int(index)])
 
-    def _item(self) -> tuple[list[int], int, int, npt.NDArray[np.bool_], Any]:
+    def _item(self) -> tuple[list[int], int, npt.NDArray[np.bool_], Any]:
         index = int(self.rng.integers(0, len(self.drawn)))
         reading = self.goal == "reading"
         while self.drawn.defects[index] < 0 and self.rng.random() < self.skip_good:
             index = int(self.rng.integers(0, len(self.drawn)))
         photos = None if reading else self.drawn.photos[index]
         photos, cells = turned(self.rng, photos, self.drawn.cells[index])
-        code = int(self.drawn.defects[index])
         if self.goal == "seeing":
-            return self.head, 0, 0, cells, photos
-        mask = CellMask.from_array(cells)
-        sample = sample_from_truth(self.rng, mask, DEFECTS[code] if code >= 0 else None)
+            return self.head, 0, cells, photos
+        sample = sample_from_truth(self.rng, CellMask.from_array(cells), self.drawn.defect(index))
         reply = sample.reply.split("\n")[0] if reading else sample.reply
         tail = self.tokenizer.encode(split_prompt(self.profile, sample.question, TOKENS)[1]).ids
         target = self.tokenizer.encode(reply + "<|im_end|>").ids
-        return self.head + tail + target, len(tail), len(target), cells, photos
+        return self.head + tail + target, len(target), cells, photos
 
     def _batch(self, items: list[Any]) -> Batch:
         longest = max(len(item[0]) for item in items)
         ids = torch.full((len(items), longest), self.pad)
         targets = torch.full((len(items), longest), -100)
         rows = torch.zeros((len(items), longest), dtype=torch.long)
-        for row, (tokens, _, num_targets, _, _) in enumerate(items):
+        for row, (tokens, num_targets, _, _) in enumerate(items):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             if num_targets:
                 targets[row, len(tokens) - num_targets - 1 : len(tokens) - 1] = torch.tensor(tokens[-num_targets:])
                 rows[row, len(tokens) - num_targets : len(tokens)] = torch.tensor(self.rows_of(tokens[-num_targets:]))
-        cells = torch.from_numpy(np.stack([item[3] for item in items]).astype(np.float32))
-        photos = None if self.goal == "reading" else torch.from_numpy(np.stack([item[4] for item in items]))
+        cells = torch.from_numpy(np.stack([item[2] for item in items]).astype(np.float32))
+        photos = None if self.goal == "reading" else torch.from_numpy(np.stack([item[3] for item in items]))
         if self.goal == "seeing":
             return Batch(ids, None, None, cells, photos)
         return Batch(ids, targets, rows, cells, photos)
@@ -148,24 +146,11 @@ class Batches:
         for token in reply:
             if opened and token in self.numbers:
                 row = self.numbers[token]
-            elif token not in self.opening and token in self.closing:
+            elif token in self.closing:
                 row = 0
             opened = token in self.opening
             rows.append(row)
         return rows
-
-
-def prompt_positions(head: int, length: int) -> Tensor:
-    """M-RoPE positions (3, length) of a prompt whose `head` tokens end with two images of MERGED x MERGED tokens."""
-    before = head - 2 * (TOKENS + 2)
-    runs, start = [torch.arange(before + 1).expand(3, -1)], before + 1
-    grid = torch.stack(torch.meshgrid(torch.arange(MERGED), torch.arange(MERGED), indexing="ij")).view(2, -1)
-    image = torch.cat([torch.zeros(1, TOKENS, dtype=torch.long), grid])
-    for follow in (2, 1):
-        runs += [image + start, torch.arange(start + MERGED, start + MERGED + follow).expand(3, -1)]
-        start += MERGED + follow
-    runs.append(torch.arange(start, start + length - head).expand(3, -1))
-    return torch.cat(runs, dim=1)
 
 
 class Learner:
@@ -173,7 +158,9 @@ class Learner:
 
     def __init__(self, model: Any, heads: Heads, head_length: int) -> None:
         """Hold the parts; `head_length` is the number of tokens up to the end of the second image."""
-        self.model, self.heads, self.head_length = model, heads, head_length
+        self.model, self.heads = model, heads
+        self.second = head_length - 1 - TOKENS
+        self.first = self.second - 2 - TOKENS
         self.plan = vision_plan(model.config.vision_config, IMAGE_SIZE)
         self.decode, self.encode, self.dtype = hidden_states, embeddings_from_patches, torch.float32
 
@@ -186,7 +173,7 @@ class Learner:
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the scalar losses of a batch: cell, place, and with a text reply (and its share right) and row."""
         language = self.model.model.language_model
-        tables = rotary_tables(language.config, prompt_positions(self.head_length, batch.ids.shape[1]))
+        tables = rotary_tables(language.config, self.positions(batch.ids))
         tapped = self.decode(language.layers[:TAP], self._embeds(batch), tables)
         visual = self._visual(tapped)
         cells = self.heads.cells(visual[:, 1]).float()
@@ -194,12 +181,17 @@ class Learner:
             "cell": F.binary_cross_entropy_with_logits(cells, tokens_from_cells(batch.cells)),
             "place": self._place_loss(visual),
         }
-        if batch.targets is not None:
+        if batch.targets is not None and batch.rows is not None:
             read = self.decode(language.layers[TAP:ROW_TAP], tapped, tables)
             hidden = language.norm(self.decode(language.layers[ROW_TAP:], read, tables))
             found |= self._reply_losses(hidden, batch.targets)
-            found["row"] = self._row_loss(read, batch)
+            found["row"] = self._row_loss(read, batch.rows, batch.cells)
         return found
+
+    def positions(self, ids: Tensor) -> Tensor:
+        """Return the M-RoPE positions (3, S) that all prompts of a batch share: their images stand in one place."""
+        found, _ = positions_from_ids(ids[0].numpy(), self.model.config.image_token_id, MERGED, MERGED)
+        return torch.from_numpy(found)
 
     def _reply_losses(self, hidden: Tensor, targets: Tensor) -> dict[str, Tensor]:
         wanted = targets >= 0
@@ -207,21 +199,19 @@ class Learner:
         right = (logits.argmax(-1) == targets).float().mean()
         return {"reply": F.cross_entropy(logits, targets), "right": right}
 
-    def _row_loss(self, stream: Tensor, batch: Batch) -> Tensor:
-        if batch.rows is None or not (batch.rows > 0).any():
+    def _row_loss(self, stream: Tensor, rows: Tensor, cells: Tensor) -> Tensor:
+        inside = rows > 0
+        if not inside.any():
             return torch.zeros(())
-        inside = batch.rows > 0
-        item, row = inside.nonzero()[:, 0], batch.rows[inside]
-        cells = F.pad(batch.cells, (0, 0, 0, 1))
+        item, row = inside.nonzero()[:, 0], rows[inside]
+        cells = F.pad(cells, (0, 0, 0, 1))
         truth = torch.cat([cells[item, row - 1], cells[item, row]], dim=1)
         logits = self.heads.rows(F.rms_norm(stream[inside], stream.shape[-1:])).float()
         return F.binary_cross_entropy_with_logits(logits, truth)
 
     def _visual(self, stream: Tensor) -> Tensor:
         """Return the normalised residual stream of both images' tokens, (B, 2, TOKENS, D)."""
-        second = self.head_length - 1 - TOKENS
-        first = second - 2 - TOKENS
-        both = torch.stack([stream[:, first : first + TOKENS], stream[:, second : second + TOKENS]], dim=1)
+        both = torch.stack([stream[:, at : at + TOKENS] for at in (self.first, self.second)], dim=1)
         return F.rms_norm(both, both.shape[-1:])
 
     def _place_loss(self, visual: Tensor) -> Tensor:
@@ -234,8 +224,7 @@ class Learner:
         table = self.model.model.language_model.embed_tokens
         embeds = table(batch.ids)
         visual = self._crude(batch) if batch.photos is None else self._seen(batch.photos)
-        second = self.head_length - 1 - TOKENS
-        first = second - 2 - TOKENS
+        first, second = self.first, self.second
         parts = [embeds[:, :first], visual[:, 0], embeds[:, first + TOKENS : second], visual[:, 1]]
         return torch.cat([*parts, embeds[:, second + TOKENS :]], dim=1).to(self.dtype)
 

@@ -6,13 +6,13 @@ Defective ones carry one defect besides; its mask is drawn with it, in the query
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from judo_edge.adapt.drawing.parts import DRAWERS, SIZE, Rng, Scene, contrasting, random_colour, smooth_noise, spread
+from judo_edge.adapt.drawing.parts import DRAWERS, SIZE, Rng, Scene, contrasting, smooth_noise, spread
 from judo_edge.adapt.drawing.shapes import Canvas, Shape
 from judo_edge.core import Image
 
@@ -136,7 +136,7 @@ def _with_feature_defect(rng: Rng, scene: Scene, defect: str) -> tuple[Canvas, M
         features = [*scene.features, changed]
         after = changed.coverage(SIZE)
     elif defect == "colour shift":
-        changed = Shape(**{**victim.__dict__, "colour": contrasting(rng, victim.colour, 130)})
+        changed = replace(victim, colour=contrasting(rng, victim.colour, 130))
         features.insert(index, changed)
     elif defect == "misplaced feature":
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(12, 22)
@@ -150,7 +150,7 @@ def _extra(rng: Rng, scene: Scene, like: Shape) -> Shape:
     taken = [(shape.x, shape.y) for shape in scene.features]
     free = [p for p in spread(rng, 12, 20) if all(np.hypot(p[0] - x, p[1] - y) > 30 for x, y in taken)]
     x, y = free[0] if free else spread(rng, 1, 1)[0]
-    return Shape(**{**like.__dict__, "x": x, "y": y})
+    return replace(like, x=x, y=y)
 
 
 def _photo(rng: Rng, scene: Scene, canvas: Canvas, mask: Mask, hole: Mask | None = None) -> tuple[Image, Mask]:
@@ -190,6 +190,3 @@ def draw_pairs(seed: int, kinds: tuple[str, ...], count: int, defect_share: floa
     """Draw `count` pairs, kinds in turn, reproducibly from `seed`."""
     rng = np.random.default_rng(seed)
     return [draw_pair(rng, kinds[i % len(kinds)], bool(rng.random() < defect_share)) for i in range(count)]
-
-
-__all__ = ["DEFECTS", "SIZE", "Pair", "draw_pair", "draw_pairs", "random_colour"]

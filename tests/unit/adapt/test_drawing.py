@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `adapt` (torch)")
 
 from judo_edge.adapt.dataset import cells_from_mask, set_from_pairs
-from judo_edge.adapt.drawing.pairs import DEFECTS, SIZE, draw_pair, draw_pairs
-from judo_edge.adapt.drawing.parts import ADAPTER_KIND, BASE_KINDS, DRAWERS
+from judo_edge.adapt.drawing.pairs import DEFECTS, draw_pair, draw_pairs
+from judo_edge.adapt.drawing.parts import ADAPTER_KIND, BASE_KINDS, DRAWERS, SIZE
 from judo_edge.adapt.heldout import heldout_pairs, items_from_pairs
 from judo_edge.items import items_from_csv
 from judo_edge.vision.geometry import cells_from_mask_image

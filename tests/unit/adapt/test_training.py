@@ -15,11 +15,11 @@ from judo_edge.adapt.dataset import set_from_pairs
 from judo_edge.adapt.drawing.pairs import draw_pairs
 from judo_edge.adapt.drawing.parts import BASE_KINDS
 from judo_edge.adapt.forward import hidden_states, patches_from_photos, rotary_tables
-from judo_edge.adapt.recipe import defect_name, nano_tokenizer, starting_nano
+from judo_edge.adapt.recipe import nano_tokenizer, starting_nano
 from judo_edge.adapt.samples import nano_profile, sample_from_truth, split_prompt
 from judo_edge.adapt.stages import Stage, run_stage
 from judo_edge.adapt.tokenizer import special_ids
-from judo_edge.adapt.train import TOKENS, Batches, Learner, prompt_positions
+from judo_edge.adapt.train import TOKENS, Batches, Learner
 from judo_edge.core import CellMask
 from judo_edge.protocol.reply import reply_from_text
 from judo_edge.vision.geometry import Preprocessing
@@ -44,7 +44,7 @@ def test_targets_are_valid_replies_that_answer_the_question(drawn) -> None:
     rng = np.random.default_rng(0)
     for index in range(len(drawn)):
         mask = CellMask.from_array(drawn.cells[index])
-        sample = sample_from_truth(rng, mask, defect_name(drawn, index))
+        sample = sample_from_truth(rng, mask, drawn.defect(index))
         reply = reply_from_text(sample.reply, 16, 16, sample.question.letters)
         assert reply.is_valid and reply.mask == mask
         if sample.question.defect_letter:
@@ -59,7 +59,7 @@ def test_the_fast_forward_equals_transformers(drawn, tokenizer) -> None:
     learner = Learner(model, heads, len(batches.head))
     with torch.no_grad():
         language = model.model.language_model
-        tables = rotary_tables(language.config, prompt_positions(len(batches.head), batch.ids.shape[1]))
+        tables = rotary_tables(language.config, learner.positions(batch.ids))
         fast = model.lm_head(language.norm(hidden_states(language.layers, learner._embeds(batch), tables)))
         slow = model(**_transformers_inputs(batch, config)).logits
     assert torch.allclose(fast, slow, atol=2e-4), (fast - slow).abs().max()
