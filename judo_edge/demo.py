@@ -19,6 +19,7 @@ import numpy as np
 
 import judo_edge
 from judo_edge import cli
+from judo_edge.cli.app import EXIT_UNDECIDABLE
 from judo_edge.errors import DependencyError, JudoEdgeError, OutputError
 
 PART = "solar-cell"
@@ -75,7 +76,7 @@ def demonstrated(out: Path, force: bool = False) -> int:
     for arguments in steps:
         print(f"\n$ judo-edge {shlex.join(arguments)}", flush=True)
         code = cli.main(arguments)
-        if code not in (0, cli.EXIT_UNDECIDABLE):
+        if code not in (0, EXIT_UNDECIDABLE):
             return code
     report = out / "run" / "report.html"
     print(f"\nOpen {report} in a browser. The figures above are what a 6-million-parameter model,")

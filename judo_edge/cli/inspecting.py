@@ -1,150 +1,23 @@
-"""The command line: arguments to plain functions of the rooms, their results to tables, errors to one line.
-
-A room is imported when its command runs, so that `inspect` needs no torch. Exit codes: 0 done, 2 an error that the
-line explains, 3 a run with a photo that could not be decided, 70 a fault of judo-edge itself, 130 stopped by Ctrl-C.
-"""
+"""Commands of the line engineer: enrol good parts, inspect photos, measure on a labelled set."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from judo_edge import __version__
+from judo_edge.cli.app import EXIT_UNDECIDABLE, BundleName, Force, Part, Store, Threads, app, noted, opened_bundle
 from judo_edge.core import Decision
-from judo_edge.errors import DependencyError, InputError, JudoEdgeError
+from judo_edge.errors import InputError
 
 if TYPE_CHECKING:
-    from judo_edge.bundle import Bundle
     from judo_edge.evaluate import Evaluation
     from judo_edge.runtime import Inspector, ReferenceStore, RunOutput
     from judo_edge.runtime.sources.folder import FolderSource
 
-EXIT_UNDECIDABLE, EXIT_FAULT, EXIT_STOPPED = 3, 70, 130
-DEBUG = "JUDO_EDGE_DEBUG"
 _NAMES = {Decision.OK: "OK", Decision.NOK: "NOK", Decision.NOT_DECIDABLE: "not decidable"}
-
-_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
-"""Click's base error; some versions of typer bring their own click, so it is found through typer."""
-
-app = typer.Typer(
-    name="judo-edge",
-    help="From a JUDO checkpoint to a verdict on the line.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-prompts = typer.Typer(help="Prompt profiles: how the model is asked.", no_args_is_help=True)
-app.add_typer(prompts, name="prompt")
-
-BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle folder, or the name of a shipped model.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an earlier output of the same kind.")]
-Part = Annotated[str, typer.Option("--part", help="Part number.")]
-Store = Annotated[Path, typer.Option("--store", help="Folder of enrolled good parts.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads per operator, 0 for as many as cores.")]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; an error is one line on stderr."""
-    debug = os.environ.get(DEBUG) == "1"
-    if not debug:  # a fault inside a frame is in its verdict; its trace is for developers
-        logging.getLogger("judo_edge").addHandler(logging.NullHandler())
-    try:
-        return int(app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0)
-    except _USAGE_ERROR as error:
-        error.show()
-        return int(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _failed("stopped", EXIT_STOPPED)
-    except JudoEdgeError as error:
-        if debug:
-            raise
-        return _failed(str(error), error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        return _failed(f"fault of judo-edge: {type(error).__name__}: {error} ({DEBUG}=1 shows where)", EXIT_FAULT)
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
-    if version:
-        typer.echo(f"judo-edge {__version__}")
-        raise typer.Exit
-
-
-@prompts.command("import")
-def prompt_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The official evaluator file; it is parsed, never run.")],
-    out: Annotated[Path, typer.Option("--out", help="Profile to write, TOML.")],
-    grid: Annotated[int, typer.Option("--grid", min=1, help="Rows and columns of the mask.")] = 16,
-    name: Annotated[str, typer.Option("--name", help="Name of the profile.")] = "judo",
-    prefix_n: Annotated[
-        bool, typer.Option("--prefix-n", help="Begin the user text with n as the evaluator does.")
-    ] = False,
-    allow_other: Annotated[
-        bool, typer.Option("--allow-other", help="Accept a text that is not the published one.")
-    ] = False,
-    force: Force = False,
-) -> None:
-    """Import JUDO's system text from its official evaluator file."""
-    from judo_edge.protocol.importer import profile_from_evaluator
-    from judo_edge.protocol.profile import save_profile
-
-    prefix = "n" if prefix_n else "\n"
-    imported = profile_from_evaluator(file, grid, name=name, prefix=prefix, allow_other=allow_other)
-    save_profile(imported.profile, out, force)
-    if imported.warning:
-        _noted(imported.warning)
-    typer.echo(f"{out}: profile {name}, {grid}x{grid} cells, system text SHA-256 {imported.profile.system_sha256}")
-
-
-@app.command()
-def export(
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Folder, or the name of a shipped checkpoint.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a TOML file.")] = "cpu-int8",
-    adapter: Annotated[list[str] | None, typer.Option("--adapter", help="LoRA folder; may be given again.")] = None,
-    profile: Annotated[
-        Path | None, typer.Option("--profile", help="Prompt profile, if the checkpoint has none.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Make a bundle from a checkpoint and its adapters."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    from judo_edge.terminal import console
-
-    try:
-        from judo_edge.export.pipeline import ExportProgress, export_bundle
-    except ModuleNotFoundError as error:
-        found = f"export needs the package {error.name!r}"
-        raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def report(state: ExportProgress) -> None:
-            bar.update(task, description=state.step, completed=state.done, total=state.total or None)
-
-        written = export_bundle(checkpoint, adapter or [], recipe, out, profile, force, report)
-    typer.echo(f"{written}: written; judo-edge info {written} shows what is in it")
-
-
-@app.command()
-def info(bundle: BundleName) -> None:
-    """Verify a bundle and show what was decided when it was made."""
-    from judo_edge.bundle import info_rows
-    from judo_edge.terminal import print_table
-
-    print_table((), info_rows(_opened(bundle)))
 
 
 @app.command()
@@ -200,7 +73,7 @@ def inspect(
     source = FolderSource(paths_from_pattern(images), part)
     given = [photo_from_file(path) for path in _photos(reference or [])]
     references = NearestReference(given) if given else ReferenceStore(store).photos(part)
-    opened = _opened(bundle)
+    opened = opened_bundle(bundle)
     with engine_from_bundle(opened, threads=threads) as engine:
         inspector = Inspector(opened, engine, references)
         facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source))
@@ -235,7 +108,7 @@ def evaluate(
     if json_file is not None:
         check_target(json_file, force)
     labelled = LabelledSet.open(items, split, limit, references)
-    opened = _opened(bundle)
+    opened = opened_bundle(bundle)
     with engine_from_bundle(opened, threads=threads) as engine, bar() as progress:
         task = progress.add_task("evaluating", total=len(labelled.items), state="")
         results = []
@@ -248,12 +121,6 @@ def evaluate(
         about = {"bundle": opened.manifest.name, "digest": opened.digest, "items": str(items), "split": split}
         write_evaluation(json_file, {**evaluation.to_dict(), **about, "references": references}, force)
         typer.echo(f"figures: {json_file}")
-
-
-def _opened(name: str) -> Bundle:
-    from judo_edge.shipped import bundle_from_name
-
-    return bundle_from_name(name, _noted)
 
 
 def _photos(patterns: Sequence[str]) -> list[Path]:
@@ -269,7 +136,7 @@ def _enrolled(store: ReferenceStore, part: str, path: Path) -> bool:
     try:
         image = image_from_file(path)
     except InputError as error:
-        _noted(f"{path}: {error}")
+        noted(f"{path}: {error}")
         return False
     known = store.known(part, image)
     reference = known or store.enroll(part, image, path.name)
@@ -302,14 +169,3 @@ def _show_figures(evaluation: Evaluation) -> None:
     print_table(("figure", "value", "low", "high"), rows)
     typer.echo(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in evaluation.counts.items()))
     typer.echo(f"cell scores: {evaluation.cell_score}")
-
-
-def _noted(text: str) -> None:
-    from judo_edge.terminal import note
-
-    note(text)
-
-
-def _failed(text: str, code: int) -> int:
-    print(f"judo-edge: {text}", file=sys.stderr)
-    return code
