@@ -7,6 +7,7 @@ from judo_edge.bundle.info import info_rows
 from judo_edge.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    Acceptance,
     AdapterSource,
     EmbeddingEntry,
     FileEntry,
@@ -24,6 +25,7 @@ from judo_edge.bundle.writer import BundleWriter, check_output
 __all__ = [
     "FORMAT_VERSION",
     "MANIFEST_NAME",
+    "Acceptance",
     "AdapterSource",
     "Bundle",
     "BundleWriter",

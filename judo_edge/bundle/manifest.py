@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
@@ -149,6 +149,32 @@ class TensorDecision(Frozen):
     """Why, where the recipe alone does not say it."""
 
 
+class Acceptance(Frozen):
+    """What `judo-edge verify` found: whether the bundle still says what its reference says."""
+
+    status: Literal["passed", "failed"]
+    failed: tuple[str, ...] = ()
+    """Names of the gates that failed; empty exactly when it passed."""
+    report: FileName
+    """File of the bundle with every figure."""
+    subject: Sha256
+    """What was verified: `Bundle.subject_digest` at that time."""
+    against: str
+    """Name of the reference bundle."""
+    items: str
+    """Name of the labelled set, its split and how many items were measured."""
+    engine: str
+    """Engine that ran the bundle."""
+    created: str
+    """UTC, ISO 8601."""
+
+    @model_validator(mode="after")
+    def _check_status(self) -> Acceptance:
+        if (self.status == "passed") != (not self.failed):
+            raise ValueError("failed gates exactly when the status is failed")
+        return self
+
+
 class Manifest(Frozen):
     """Everything that was decided when the bundle was made."""
 
@@ -168,6 +194,8 @@ class Manifest(Frozen):
     profile: FileName = "profile.toml"
     preprocessing: Preprocessing
     decisions: dict[str, TensorDecision]
+    acceptance: Acceptance | None = None
+    """None until the bundle was verified."""
     files: dict[FileName, FileEntry] = {}
     """Every file of the folder except the manifest itself; filled by the writer."""
 
@@ -175,4 +203,5 @@ class Manifest(Frozen):
         """Return the files that the manifest uses but does not list, which a reader refuses."""
         used = [self.tokenizer, self.profile, self.embedding.file]
         used += [name for graph in self.graphs.values() for name in (graph.file, graph.data)]
+        used += [self.acceptance.report] if self.acceptance else []
         return tuple(name for name in used if name not in self.files)
