@@ -138,15 +138,26 @@ class TensorDecision(Frozen):
     """What became of one tensor of the checkpoint."""
 
     form: str
-    """`float32`, `float16`, `int8-block<k>`, or `unused` for a tensor that no graph reads."""
+    """`float32`, `float16`, `int8-channel`, `int8-static`, `int8-block<k>`, `int4-block<k>`, or `unused` for a tensor
+    that no graph reads."""
     stored_in: str = ""
-    """File of the bundle; empty when unused."""
+    """File of the bundle, or files with a comma between them for a tensor cut in parts; empty when unused."""
     dtype: str
     """Data type in the checkpoint."""
     adapters: tuple[str, ...] = ()
     """Adapters that changed it."""
     reason: str = ""
     """Why, where the recipe alone does not say it."""
+    error: float | None = None
+    """Calibrated relative error of the layer's output in this form, ||quantized - float|| / ||float||."""
+
+
+class PrefixEntry(Frozen):
+    """Keys and values of the tokens that every prompt begins with, computed in float: raw, row-major float32."""
+
+    file: FileName
+    ids: Annotated[tuple[int, ...], Field(min_length=1)]
+    """The P tokens; the file has shape (P, layers, 2, 1, kv_heads, head_dim)."""
 
 
 class Acceptance(Frozen):
@@ -189,11 +200,20 @@ class Manifest(Frozen):
     recipe: dict[str, JsonValue]
     """Full content of the recipe."""
     graphs: dict[str, GraphEntry]
+    decoder: Annotated[tuple[str, ...], Field(min_length=1)] = ("decoder",)
+    """Graphs of the decoder in running order; all of `graphs` except the vision graph."""
+    dialect: Literal["legacy", "modern"] = "legacy"
+    """Operators and cache of the decoder graphs: decomposed, past and present; or opset 24, caches updated in place."""
+    dtype: FloatName = "float32"
+    """Type of the graphs' floating inputs and outputs."""
     embedding: EmbeddingEntry
     tokenizer: FileName = "tokenizer.json"
     profile: FileName = "profile.toml"
     preprocessing: Preprocessing
     decisions: dict[str, TensorDecision]
+    calibration: dict[str, JsonValue] | None = None
+    """Provenance of the calibration that chose ranges and forms."""
+    prefix: PrefixEntry | None = None
     acceptance: Acceptance | None = None
     """None until the bundle was verified."""
     files: dict[FileName, FileEntry] = {}
@@ -203,5 +223,6 @@ class Manifest(Frozen):
         """Return the files that the manifest uses but does not list, which a reader refuses."""
         used = [self.tokenizer, self.profile, self.embedding.file]
         used += [name for graph in self.graphs.values() for name in (graph.file, graph.data)]
+        used += [self.prefix.file] if self.prefix else []
         used += [self.acceptance.report] if self.acceptance else []
         return tuple(name for name in used if name not in self.files)

@@ -68,13 +68,13 @@ def plan_export(weights: MergedWeights, recipe: Recipe, profile: Path | None) ->
     image_size = load_profile(profile).image_size
     model, pixels = model_facts(checkpoint.folder, checkpoint.config), preprocessing(checkpoint.folder, image_size)
     exported = graphs_from_config(checkpoint.config, image_size)
-    uses = [*exported.vision.weights.values(), *exported.decoder.weights.values(), exported.embedding]
+    uses = [*(use for graph in exported.all for use in graph.weights.values()), exported.embedding]
     for use in uses:
         _check_use(weights, use)
     recipe.check_patterns([use.name for use in uses])
-    for graph in (exported.vision, exported.decoder):
+    for graph in exported.all:
         drop_notes(graph.model)
-    graphs = {graph.name: _graph_plan(graph, weights, recipe) for graph in (exported.vision, exported.decoder)}
+    graphs = {graph.name: _graph_plan(graph, weights, recipe) for graph in exported.all}
     table = TableForm(weights, exported.embedding, recipe.embedding)
     decisions = _decisions(graphs, table, weights, recipe)
     return Plan(graphs, table, model, pixels, decisions, tokenizer_file(checkpoint.folder), profile)
@@ -114,7 +114,7 @@ def _graph_plan(graph: GraphSpec, weights: MergedWeights, recipe: Recipe) -> Gra
     forms: list[StoredForm] = []
     quantized = set()
     for linear in graph.linears:
-        if form := recipe.int8_of(graph.name, linear):
+        if (form := recipe.int8) and recipe.form_of(graph.name, linear) == "int8-block":
             use_int8(graph, linear, form)
             forms.append(Int8BlockForm(weights, linear, form))
             quantized.add(linear.weight)

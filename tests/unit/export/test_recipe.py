@@ -35,7 +35,7 @@ def test_recipe_is_found_in_an_installed_package(tmp_path: Path, monkeypatch: py
     (tmp_path / "judo_edge" / "_recipes" / "only.toml").write_text(INT8)
     monkeypatch.setattr(judo_edge, "__file__", str(tmp_path / "judo_edge" / "__init__.py"))
     assert recipe_names() == ["only"]
-    assert load_recipe("only").decoder_linears == "int8"
+    assert load_recipe("only").decoder_linears == "int8-block"
 
 
 def test_unknown_name_lists_the_choices() -> None:
@@ -54,7 +54,7 @@ def test_unknown_name_lists_the_choices() -> None:
         ("keep_float = []", "keep_floats = []", "keep_float"),
         ("[int8]", "[int9]", "int9"),
         ('name = "cpu-int8"', 'name = "a b"', "name"),
-        ('lm_head = "int8"', "", "lm_head"),
+        ('lm_head = "int8-block"', "", "lm_head"),
         ("block = 128", "block = ", "mine.toml"),
     ],
 )
@@ -66,9 +66,9 @@ def test_wrong_setting_is_named(tmp_path: Path, old: str, new: str, named: str) 
 
 
 def test_int8_table_and_int8_forms_belong_together(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a table \[int8\] exactly when a form is int8"):
+    with pytest.raises(ConfigError, match=r"a table \[int8\] exactly when a form is int8-block"):
         load_text(tmp_path, INT8[: INT8.index("[int8]")])
-    with pytest.raises(ConfigError, match=r"a table \[int8\] exactly when a form is int8"):
+    with pytest.raises(ConfigError, match=r"a table \[int8\] only when a form is int8-block"):
         load_text(tmp_path, (recipe_folder() / "cpu-fp32.toml").read_text() + "[int8]\nblock = 32\n")
 
 
@@ -76,19 +76,20 @@ def test_each_kind_of_layer_has_its_own_switch(tmp_path: Path) -> None:
     recipe = load_recipe("cpu-int8")
     layer, head = linear("model.layers.0.mlp.up_proj.weight"), linear("lm_head.weight")
     tower, patches = linear("visual.blocks.0.attn.qkv.weight"), linear("visual.patch_embed.proj.weight")
-    assert recipe.int8_of("decoder", layer) == recipe.int8 == recipe.int8_of("decoder", head)
-    assert recipe.int8_of("vision", tower) is None
-    other = recipe.model_copy(update={"lm_head": "float32", "vision_linears": "int8", "decoder_linears": "float32"})
-    assert other.int8_of("decoder", layer) is None is other.int8_of("decoder", head)
-    assert other.int8_of("vision", tower) == recipe.int8
-    assert other.int8_of("vision", patches) is None
-    assert load_recipe("cpu-fp32").int8_of("decoder", layer) is None
+    assert recipe.form_of("decoder", layer) == "int8-block" == recipe.form_of("decoder", head)
+    assert recipe.form_of("vision", tower) == "float"
+    changes = {"lm_head": "int8-channel", "vision_linears": "int8-block", "decoder_linears": "float"}
+    other = recipe.model_copy(update=changes)
+    assert other.form_of("layers-03", layer) == "float" and other.form_of("head-1", head) == "int8-channel"
+    assert other.form_of("vision", tower) == "int8-block"
+    assert other.form_of("vision", patches) == "float"
+    assert load_recipe("cpu-fp32").form_of("decoder", layer) == "float"
 
 
 def test_patterns_keep_tensors_and_must_name_one() -> None:
     recipe = load_recipe("cpu-int8").model_copy(update={"keep_float": ("*.1.mlp.down_proj.weight",)})
     names = ["model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"]
-    assert [recipe.int8_of("decoder", linear(name)) is None for name in names] == [False, True]
+    assert [recipe.form_of("decoder", linear(name)) for name in names] == ["int8-block", "float"]
     recipe.check_patterns(names)
     with pytest.raises(ConfigError, match=r"names no tensor by '\*\.1\.mlp\.down_proj\.weight'"):
         recipe.check_patterns(names[:1])
