@@ -1,0 +1,98 @@
+"""Writes a calibration folder: arrays streamed into one safetensors file, then the JSON that holds their hash.
+
+The same calibration gives the same bytes. Knows files; decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from judo_edge.calibration.file import JSON_NAME, CalibrationFile
+from judo_edge.core import Floats
+from judo_edge.errors import OutputError
+from judo_edge.files import output_errors, sha256_of_file
+
+_ALIGNMENT = 64
+
+
+class ArraySource(Protocol):
+    """An array that is read when it is written, so that no two have to be in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape."""
+        ...
+
+    def load(self) -> Floats:
+        """Return its values."""
+        ...
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ArraySource]) -> None:
+    """Write float32 arrays as safetensors, one after the other in the order of their names. Raises OSError."""
+    names = sorted(arrays)
+    header, end = {}, 0
+    for name in names:
+        shape = arrays[name].shape
+        start, end = end, end + 4 * prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            _write_array(file, name, arrays[name])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_array(file: BinaryIO, name: str, array: ArraySource) -> None:
+    values = np.ascontiguousarray(array.load(), dtype=np.float32)
+    if values.shape != array.shape or not np.isfinite(values).all():
+        raise ValueError(f"array {name} of shape {values.shape}, wanted {array.shape} with finite values")
+    file.write(values.astype("<f4", copy=False).tobytes() if values.nbytes < _ALIGNMENT else values.data)
+
+
+def seal_folder(folder: Path, file: CalibrationFile, names: Iterable[str]) -> CalibrationFile:
+    """Hash the files `names` of a folder, and write the JSON that refers to them. Raises OSError."""
+    hashes = {name: sha256_of_file(folder / name) for name in sorted(names)}
+    sealed = file.model_copy(update={"files": hashes}).sealed()
+    (folder / JSON_NAME).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return sealed
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Raise OutputError unless `out` may be written: absent, or with `force` a calibration or an empty folder."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another folder")
+    if out.is_symlink() or not out.is_dir():
+        raise OutputError(f"{out} is not a folder", action="choose another folder")
+    if any(out.iterdir()) and not (out / JSON_NAME).is_file():
+        raise OutputError(f"{out} is no calibration, so --force does not replace it", action="choose another folder")
+
+
+def put_in_place(folder: Path, out: Path, force: bool) -> None:
+    """Rename a finished folder to `out`; an earlier calibration is removed only after that. Raises OutputError."""
+    check_target(out, force)
+    earlier = out.with_name(f"{out.name}.earlier-{os.getpid()}")
+    with output_errors(out):
+        replaced = out.exists()
+        if replaced:
+            out.rename(earlier)
+        try:
+            folder.rename(out)
+        except BaseException:
+            if replaced:
+                earlier.rename(out)
+            raise
+    shutil.rmtree(earlier, ignore_errors=True)
