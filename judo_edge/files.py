@@ -77,3 +77,12 @@ def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Flush a file or folder, so that a power cut cannot undo or halve what was written or renamed there."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

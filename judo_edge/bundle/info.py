@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+from judo_edge.bundle.acceptance import acceptance_rows
 from judo_edge.bundle.reader import Bundle
 
 
 def info_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return the rows of the table: origin, model, decisions, files with size and SHA-256."""
-    return [*_origin_rows(bundle), *_model_rows(bundle), *_decision_rows(bundle), *_file_rows(bundle)]
+    """Return the rows of the table: origin, acceptance, model, decisions, files with size and SHA-256."""
+    return [
+        *_origin_rows(bundle),
+        *acceptance_rows(bundle),
+        *_model_rows(bundle),
+        *_decision_rows(bundle),
+        *_file_rows(bundle),
+    ]
 
 
 def size_text(count: int) -> str:

@@ -1,12 +1,14 @@
 """Opening a bundle: read the manifest, then check that the folder holds exactly what it lists.
 
-Refuses a changed, missing or extra file by name. Does not open graphs and does not know the runtime.
+Refuses a changed, missing or extra file by name; what an interrupted `judo-edge verify` left beside is passed over, as
+nothing reads it. Does not open graphs and does not know the runtime.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,9 @@ from judo_edge.errors import BundleError
 from judo_edge.files import sha256_of_bytes, sha256_of_file
 
 _EXPORT_AGAIN = "export the bundle again"
+REPORT_PATTERN = re.compile(r"acceptance-[0-9a-f]{12}\.json")
+"""Name of an acceptance report: a new report never replaces the file that the manifest still lists."""
+_LEFT_OVER = re.compile(rf"{REPORT_PATTERN.pattern}(\.partial-\d+)?|{re.escape(MANIFEST_NAME)}\.partial-\d+")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,23 @@ class Bundle:
     manifest: Manifest
     digest: str
     """SHA-256 of manifest.json: names the bundle in caches and reports."""
+    subject_digest: str = ""
+    """SHA-256 of the manifest without what `verify` adds to it: names what a verification was about."""
+
+    @property
+    def content_digest(self) -> str:
+        """Return the SHA-256 over the sorted names and hashes of all files but the acceptance report.
+
+        Engines built from the bundle are kept under it: a verification does not change them.
+        """
+        acceptance = self.manifest.acceptance
+        report = acceptance.report if acceptance else None
+        files = sorted(self.manifest.files.items())
+        return sha256_of_bytes("".join(f"{name} {item.sha256}\n" for name, item in files if name != report).encode())
+
+    def without_acceptance(self) -> Bundle:
+        """Return the bundle as if it had never been verified: what a verification looks at."""
+        return replace(self, manifest=self.manifest.model_copy(update={"acceptance": None}))
 
     def path_of(self, name: str) -> Path:
         """Return the path of a listed file; raises BundleError for any other name."""
@@ -60,7 +82,7 @@ def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
     for name, entry in manifest.files.items():
         _check_file(folder, name, entry, verify)
     _check_embedding(folder, manifest)
-    return Bundle(folder, manifest, sha256_of_bytes(raw))
+    return Bundle(folder, manifest, sha256_of_bytes(raw), _subject_digest(raw))
 
 
 def _manifest_bytes(folder: Path) -> bytes:
@@ -91,6 +113,14 @@ def _manifest_from_bytes(folder: Path, raw: bytes) -> Manifest:
         raise BundleError(f"{where}: {key}: {first['msg']}", action=_EXPORT_AGAIN) from error
 
 
+def _subject_digest(raw: bytes) -> str:
+    """Hash the manifest without its acceptance and that report's entry; spaces and the order of keys do not matter."""
+    content = json.loads(raw)
+    report = (content.pop("acceptance", None) or {}).get("report")
+    content.get("files", {}).pop(report, None)
+    return sha256_of_bytes(json.dumps(content, sort_keys=True).encode())
+
+
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Compare the names in the folder with those in the manifest."""
     for name in manifest.unlisted():
@@ -99,7 +129,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     present.discard(MANIFEST_NAME)
     for name in sorted(set(manifest.files) - present):
         raise BundleError(f"{folder / name} is missing", action=_EXPORT_AGAIN)
-    for name in sorted(present - set(manifest.files)):
+    for name in sorted(name for name in present - set(manifest.files) if not _LEFT_OVER.fullmatch(name)):
         raise BundleError(f"{folder / name} is not listed in the manifest", action="move it out of the bundle")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from judo_edge.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from judo_edge.errors import OutputError
-from judo_edge.files import output_error_from_os, output_errors, sha256_of_file
+from judo_edge.files import output_error_from_os, output_errors, sha256_of_file, sync_to_disk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,7 +63,7 @@ class BundleWriter:
         text = full.model_dump_json(indent=1) + "\n"
         (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
         for path in self.folder.rglob("*"):
-            _sync(path)
+            sync_to_disk(path)
         self._swap()
         return self.out
 
@@ -87,7 +87,7 @@ class BundleWriter:
             if replaced:
                 earlier.rename(self.out)
             raise
-        _sync(self.out.parent)
+        sync_to_disk(self.out.parent)
         shutil.rmtree(earlier, ignore_errors=True)
 
     def __exit__(
@@ -97,12 +97,3 @@ class BundleWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise output_error_from_os(error, self.out) from error
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a power cut cannot leave a renamed but empty bundle."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
