@@ -63,7 +63,7 @@ def traced(folder: Path, image_size: int = 56, seed: int = 0, **changes: Any) ->
     model = tiny_model(seed, shape)
     graphs = graphs_from_config(model.config, image_size)
     tensors = {checkpoint_name_from_module_name(k): v.detach().numpy() for k, v in model.state_dict().items()}
-    for graph in (graphs.vision, graphs.decoder):
+    for graph in graphs.all:
         onnx_with_weights(graph, tensors.__getitem__, folder / f"{graph.name}.onnx")
     return Traced(shape, image_size, model, graphs, folder)
 

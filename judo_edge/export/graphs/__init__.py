@@ -5,9 +5,13 @@
 
 from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.graphs.spec import (
+    Dialect,
     ExportedGraphs,
+    FloatType,
+    GraphForm,
     GraphSpec,
     LinearUse,
+    Rows,
     TensorSpec,
     Transform,
     WeightUse,
@@ -17,10 +21,14 @@ from judo_edge.export.graphs.store import LazyTensor, TensorSource, lazy_tensors
 from judo_edge.export.graphs.trace import graphs_from_config
 
 __all__ = [
+    "Dialect",
     "ExportedGraphs",
+    "FloatType",
+    "GraphForm",
     "GraphSpec",
     "LazyTensor",
     "LinearUse",
+    "Rows",
     "TensorSource",
     "TensorSpec",
     "Transform",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,37 @@ import onnx_ir as ir
 from judo_edge.errors import CheckpointError
 
 Array = npt.NDArray[np.generic]
+Dialect = Literal["legacy", "modern"]
+FloatType = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class GraphForm:
+    """How a model is written down as graphs; weights are the same in every form."""
+
+    dialect: Dialect = "legacy"
+    """legacy: opset 20, everything decomposed, the cache joined outside. modern: opset 24 with RMSNormalization,
+    RotaryEmbedding, TensorScatter and Attention, the cache updated in place."""
+    dtype: FloatType = "float32"
+    """Type of every float input and output and of the weights; norms and softmax are float32 inside."""
+    layers_per_segment: int = 0
+    """Decoder layers in one graph; 0 writes the whole decoder as one graph."""
+    head_parts: int = 1
+    """Graphs over which the vocabulary is split."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the decoder is one graph."""
+        return self.layers_per_segment == 0 and self.head_parts == 1
+
+
+class Rows(NamedTuple):
+    """Rows of a checkpoint tensor that an initializer takes."""
+
+    start: int
+    stop: int
+    total: int
+    """Rows that the whole tensor has."""
 
 
 class Transform(str, Enum):
@@ -39,6 +71,16 @@ class WeightUse:
     transform: Transform
     shape: tuple[int, ...]
     """Shape in the graph."""
+    rows: Rows | None = None
+    """Rows of the checkpoint tensor that are used, None for all; set for the parts of a split head."""
+    dtype: FloatType = "float32"
+    """Type of the initializer while no quantizer changed it."""
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Return the shape of the whole checkpoint tensor, the axes of a patch kernel after the first as one."""
+        shape = self.shape if self.transform is Transform.AS_IS else self.shape[::-1]
+        return shape if self.rows is None else (self.rows.total, *shape[1:])
 
 
 @dataclass(frozen=True)
@@ -55,6 +97,8 @@ class LinearUse:
     """Hub name of the checkpoint tensor, (out_features, in_features) or a convolution kernel there."""
     in_features: int
     out_features: int
+    rows: Rows | None = None
+    """Rows of the checkpoint tensor that are the outputs, None for all."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +115,7 @@ class GraphSpec:
     """A traced graph: tables inside, large weights as initializers without data."""
 
     name: str
-    """vision or decoder."""
+    """vision; decoder, or layers-00, layers-01, ... and head-0, head-1, ..."""
     model: ir.Model
     weights: Mapping[str, WeightUse]
     """By initializer name, in the order of the graph."""
@@ -90,28 +134,34 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class ExportedGraphs:
-    """Both graphs of a model, and the embedding table that is in neither."""
+    """The graphs of a model, and the embedding table that is in none of them."""
 
     vision: GraphSpec
-    decoder: GraphSpec
+    decoder: tuple[GraphSpec, ...]
+    """In running order."""
     embedding: WeightUse
     """The token table (vocabulary, hidden), kept beside the graphs."""
 
+    @property
+    def all(self) -> tuple[GraphSpec, ...]:
+        """Return every graph in running order."""
+        return (self.vision, *self.decoder)
 
-def values_from_tensor(use: WeightUse, tensor: Array) -> npt.NDArray[np.float32]:
-    """Return the float32 values of an initializer from its checkpoint tensor (a view where that is enough).
+
+def values_from_tensor(use: WeightUse, tensor: Array) -> Array:
+    """Return the values of an initializer in its own type from its checkpoint tensor (a view where that is enough).
 
     Raises CheckpointError when the tensor has not the shape that the config implies.
     """
-    wanted = use.shape if use.transform is Transform.AS_IS else use.shape[::-1]
     flat = tensor.reshape(tensor.shape[0], -1) if use.transform is Transform.PATCH else tensor
-    if flat.shape != wanted:
+    if flat.shape != use.tensor_shape:
         raise CheckpointError(
             f"tensor {use.tensor} of shape {tuple(tensor.shape)}",
-            f"{wanted}",
+            f"{use.tensor_shape}",
             "use the config.json that belongs to these weights",
         )
-    values = np.asarray(flat, dtype=np.float32)
+    part = flat if use.rows is None else flat[use.rows.start : use.rows.stop]
+    values = np.asarray(part, dtype=use.dtype)
     return values if use.transform is Transform.AS_IS else values.T
 
 

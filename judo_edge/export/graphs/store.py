@@ -33,7 +33,7 @@ SMALL_ALIGNMENT = 64
 def onnx_with_weights(
     graph: GraphSpec, source: TensorSource, path: Path, extra: Mapping[str, LazyTensor] | None = None
 ) -> tuple[Path, Path]:
-    """Write `graph` with float32 weights from `source`; return the two files, `path` and `path` + ".data".
+    """Write `graph` with weights from `source`; return the two files, `path` and `path` + ".data".
 
     `extra` gives the values of initializers that a quantizer added (or replaces those of the checkpoint). Existing
     files are replaced once both are complete. Raises OutputError when the disk refuses, CheckpointError for a tensor
@@ -43,7 +43,7 @@ def onnx_with_weights(
 
 
 def lazy_tensors(graph: GraphSpec, source: TensorSource) -> dict[str, LazyTensor]:
-    """Return a maker of float32 values for each checkpoint weight that the graph still has as an initializer."""
+    """Return a maker of the values for each checkpoint weight that the graph still has as an initializer."""
     return {name: _lazy(use, source) for name, use in graph.weights.items() if name in graph.model.graph.initializers}
 
 

@@ -16,15 +16,18 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from judo_edge.errors import CheckpointError
+from judo_edge.errors import CheckpointError, ConfigError
 from judo_edge.export.graphs import clean
 from judo_edge.export.graphs.decoder import DecoderGraph
 from judo_edge.export.graphs.fake import FakeModel, config_from, fake_model
-from judo_edge.export.graphs.spec import ExportedGraphs, GraphSpec, LinearUse, Transform, WeightUse
+from judo_edge.export.graphs.spec import ExportedGraphs, GraphForm, GraphSpec, LinearUse, Transform, WeightUse
 from judo_edge.export.graphs.vision import VisionGraph
 
 OPSET = 20
 """Newest operator set whose every operator here runs on ONNX Runtime 1.23 and parses in TensorRT 10."""
+
+WHOLE = GraphForm()
+"""What every runtime of ONNX reads."""
 
 EMBEDDING = "model.embed_tokens.weight"
 PATCHES = "visual.patch_embed.proj.weight"
@@ -35,18 +38,20 @@ _NOISY = ("torch.onnx._internal.exporter._registration", "onnx_ir.passes.common.
 Sizes = Sequence[int | str]
 
 
-def graphs_from_config(config: Any, image_size: int) -> ExportedGraphs:
+def graphs_from_config(config: Any, image_size: int, form: GraphForm = WHOLE) -> ExportedGraphs:
     """Return the vision and decoder graphs of a Qwen2.5-VL model, for square photos of `image_size` pixels.
 
     `config` is a Qwen2_5_VLConfig, a dict, or the path of a config.json or of its folder. Raises CheckpointError when
     the config is not of this family or the photo size does not fit its patches.
     """
+    if form != WHOLE:
+        raise ConfigError(f"{form}", f"{WHOLE}", "choose a recipe of that form")
     checked = config_from(config)
     _check_image_size(checked.vision_config, image_size)
     model = fake_model(checked)
     text = checked.text_config
     embedding = WeightUse(EMBEDDING, EMBEDDING, Transform.AS_IS, (text.vocab_size, text.hidden_size))
-    return ExportedGraphs(_vision(model, image_size), _decoder(model), embedding)
+    return ExportedGraphs(_vision(model, image_size), (_decoder(model),), embedding)
 
 
 def _vision(model: FakeModel, image_size: int) -> GraphSpec:
@@ -135,7 +140,8 @@ def _linear_use(weight: ir.Value, weights: Mapping[str, WeightUse]) -> LinearUse
     node = uses[0].node
     node.name = use.name.removesuffix(".weight")
     bias = f"{node.name}.bias"
-    return LinearUse(node.name, use.name, bias if bias in weights else None, use.tensor, *use.shape)
+    rows, columns = use.shape
+    return LinearUse(node.name, use.name, bias if bias in weights else None, use.tensor, rows, columns, use.rows)
 
 
 def _check_image_size(vision: Any, image_size: int) -> None:

@@ -29,7 +29,7 @@ OPERATORS = {
 
 
 def both(case: Traced) -> Iterator[GraphSpec]:
-    yield from (case.graphs.vision, case.graphs.decoder)
+    yield from case.graphs.all
 
 
 def test_every_checkpoint_tensor_is_used_once(case: Traced) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 from judo_edge.export.graphs import graphs_from_config
 from tests.tiny import tiny_config
 graphs = graphs_from_config(tiny_config(**json.loads(sys.argv[1])), 504)
-uses = [*graphs.vision.weights.values(), *graphs.decoder.weights.values()]
+uses = [use for graph in graphs.all for use in graph.weights.values()]
 size = sum(math.prod(use.shape) for use in uses)
 # VmHWM begins anew with the program; ru_maxrss would still hold the peak of the process that started it.
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -23,7 +23,7 @@ from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.core import Floats
 from judo_edge.errors import AdapterError, BundleError, CheckpointError, ConfigError, JudoEdgeError, OutputError
 from judo_edge.export import pipeline, plan
-from judo_edge.export.graphs import ExportedGraphs, graphs_from_config
+from judo_edge.export.graphs import ExportedGraphs, GraphForm, graphs_from_config
 from judo_edge.export.pipeline import ExportProgress, checkpoint_folder, export_bundle
 from judo_edge.vision.mrope import positions_from_ids
 from tests.checkpoints import VOCABULARY, complete_checkpoint
@@ -41,12 +41,12 @@ def traced_once() -> Iterator[None]:
     """Trace each config once for this file: a trace takes seconds, and the same tiny model is exported many times."""
     traces: dict[str, ExportedGraphs] = {}
 
-    def graphs(config: dict[str, Any], image_size: int) -> ExportedGraphs:
-        key = json.dumps([config, image_size], sort_keys=True)
+    def graphs(config: dict[str, Any], image_size: int, *form: GraphForm) -> ExportedGraphs:
+        key = json.dumps([config, image_size, str(form)], sort_keys=True)
         if key not in traces:
-            traces[key] = graphs_from_config(config, image_size)
-        vision, decoder = (replace(g, model=g.model.clone()) for g in (traces[key].vision, traces[key].decoder))
-        return replace(traces[key], vision=vision, decoder=decoder)
+            traces[key] = graphs_from_config(config, image_size, *form)
+        vision, *decoder = (replace(g, model=g.model.clone()) for g in traces[key].all)
+        return replace(traces[key], vision=vision, decoder=tuple(decoder))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "graphs_from_config", graphs)

@@ -51,7 +51,7 @@ def test_files_equal_those_of_the_simple_writer(
 ) -> None:
     monkeypatch.setattr(forms, "CHUNK_BYTES", chunk)
     written: list[int] = []
-    for graph in (graphs.vision, graphs.decoder):
+    for graph in graphs.all:
         (tmp_path / graph.name).mkdir()
         (tmp_path / f"{graph.name}-slow").mkdir()
         slow = onnx_with_weights(graph, weights.whole, tmp_path / f"{graph.name}-slow" / "g.onnx")
@@ -60,7 +60,7 @@ def test_files_equal_those_of_the_simple_writer(
         assert fast[0].name == slow[0].name and fast[1].name == slow[1].name
         assert fast[0].read_bytes() == slow[0].read_bytes()
         assert fast[1].read_bytes() == slow[1].read_bytes()
-    parts = [part for graph in (graphs.vision, graphs.decoder) for part in graph.weights.values()]
+    parts = [part for graph in graphs.all for part in graph.weights.values()]
     assert sum(written) == sum(4 * int(np.prod(part.shape)) for part in parts)
 
 
@@ -69,7 +69,7 @@ def test_blocks_in_pieces_equal_the_whole(
     weights: MergedWeights, graphs: ExportedGraphs, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(forms, "CHUNK_BYTES", chunk)
-    for linear in graphs.decoder.linears:
+    for linear in graphs.decoder[0].linears:
         wanted = blocks_from_rows(weights.whole(linear.tensor), 16)
         found = filled(Int8BlockForm(weights, linear, Int8Form(block=16)))
         np.testing.assert_array_equal(found[0], wanted[0])
@@ -95,9 +95,9 @@ def test_value_that_float16_cannot_hold_is_refused(
 
 
 def test_forms_must_fill_the_graph(weights: MergedWeights, graphs: ExportedGraphs, tmp_path: Path) -> None:
-    plain = [Float32Form(weights, use) for use in graphs.decoder.weights.values()]
+    plain = [Float32Form(weights, use) for use in graphs.decoder[0].weights.values()]
     with pytest.raises(ValueError, match=r"forms and graph differ in"):
-        write_graph(graphs.decoder.model, tmp_path / "g.onnx", plain[1:], lambda _: None)
+        write_graph(graphs.decoder[0].model, tmp_path / "g.onnx", plain[1:], lambda _: None)
 
 
 def test_short_writes_are_continued(
