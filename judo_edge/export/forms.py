@@ -51,6 +51,8 @@ class Piece(NamedTuple):
     """First byte within the part."""
     values: Array
     """C-contiguous, in the type of the part."""
+    stride: int = 0
+    """Bytes from one row of `values` to the next within the part; 0 when they follow each other."""
 
 
 class StoredForm(Protocol):
@@ -91,12 +93,7 @@ class Float32Form:
             return
         width, count = self.use.shape
         for start, rows in _chunks(self.weights, self.use.tensor, (count, width)):
-            columns = np.ascontiguousarray(rows.T)
-            if columns.shape[1] == count:
-                yield Piece(0, 0, columns)
-                return
-            for i, column in enumerate(columns):
-                yield Piece(0, (i * count + start) * 4, column)
+            yield Piece(0, start * 4, np.ascontiguousarray(rows.T), count * 4)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,16 @@ def write_forms(path: Path, forms: Sequence[StoredForm], places: dict[str, int],
 
 
 def _write(file: BinaryIO, start: int, piece: Piece) -> None:
-    view = piece.values.reshape(-1).view(np.uint8).data
-    place = start + piece.offset
+    """Write a piece at its place: in one go, or row by row when its rows lie apart."""
+    count = len(piece.values) if piece.stride else 1
+    rows = piece.values.reshape(count, -1).view(np.uint8)
+    if piece.stride == rows.shape[1]:
+        rows = rows.reshape(1, -1)
+    for i, row in enumerate(rows):
+        _write_at(file, start + piece.offset + i * piece.stride, row.data)
+
+
+def _write_at(file: BinaryIO, place: int, view: memoryview) -> None:
     while view:
         written = os.pwrite(file.fileno(), view, place)
         view, place = view[written:], place + written

@@ -38,9 +38,11 @@ def filled(form: StoredForm) -> list[np.ndarray]:
     arrays = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
     counts = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
     for piece in form.pieces():
-        raw = piece.values.reshape(-1).view(np.uint8)
-        arrays[piece.part][piece.offset : piece.offset + raw.size] = raw
-        counts[piece.part][piece.offset : piece.offset + raw.size] += 1
+        rows = piece.values.reshape(len(piece.values) if piece.stride else 1, -1).view(np.uint8)
+        for i, raw in enumerate(rows):
+            first = piece.offset + i * piece.stride
+            arrays[piece.part][first : first + raw.size] = raw
+            counts[piece.part][first : first + raw.size] += 1
     assert all((count == 1).all() for count in counts)
     return [raw.view(part.dtype).reshape(part.shape) for raw, part in zip(arrays, form.parts, strict=True)]
 
