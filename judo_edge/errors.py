@@ -11,6 +11,7 @@ JudoEdgeError                 anything a user can act on; the CLI prints it on o
 ├── OutputError               an output cannot be written (exists, disk full, no permission)
 ├── DependencyError           an optional part is not installed; names the extra that brings it
 └── EngineError               an engine cannot be opened or fails at run time
+    └── PlanError             a TensorRT plan cannot be built, or is not one that this machine made for itself
 """
 
 from __future__ import annotations
@@ -66,3 +67,7 @@ class DependencyError(JudoEdgeError):
 
 class EngineError(JudoEdgeError):
     """An engine cannot be opened or fails at run time."""
+
+
+class PlanError(EngineError):
+    """A TensorRT plan cannot be built, or is not one that this machine made for itself."""
