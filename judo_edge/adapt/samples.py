@@ -11,15 +11,11 @@ from judo_edge.adapt.drawing.pairs import DEFECTS
 from judo_edge.core import CellMask
 from judo_edge.protocol.profile import PromptProfile, prompt_text
 from judo_edge.protocol.questions import DETECTION_OPTIONS, DETECTION_TEXT, Question, QuestionType
+from judo_edge.protocol.reasons import PLACES, place_of, reason
 from judo_edge.protocol.reply import text_from_parts
 
 Rng = np.random.Generator
 SYSTEM = "You inspect parts. Mark the defective cells, give the reason, then answer."
-PLACES = tuple(
-    f"{row} {col}".replace("middle centre", "centre")
-    for row in ("upper", "middle", "lower")
-    for col in ("left", "centre", "right")
-)
 
 
 @dataclass(frozen=True)
@@ -41,19 +37,6 @@ def nano_profile() -> PromptProfile:
         system=SYSTEM,
         max_new_tokens=320,
     )
-
-
-def place_of(mask: CellMask) -> str:
-    """Name the third of the picture in which the centre of the cells lies."""
-    row, col = np.argwhere(mask.to_array()).mean(axis=0)
-    return PLACES[int(row * 3 // mask.rows) * 3 + int(col * 3 // mask.cols)]
-
-
-def reason(mask: CellMask, defect: str | None) -> str:
-    """Write the reason of a reply."""
-    if defect is None:
-        return "The query matches the normal reference."
-    return f"The query shows a {defect} at the {place_of(mask)}."
 
 
 def sample_from_truth(rng: Rng, mask: CellMask, defect: str | None) -> Sample:

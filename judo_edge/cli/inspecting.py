@@ -131,7 +131,7 @@ def _photos(patterns: Sequence[str]) -> list[Path]:
 
 def _enrolled(store: ReferenceStore, part: str, path: Path) -> bool:
     """Enrol one photo and say what became of it; False when it is no photo."""
-    from judo_edge.runtime.photos import image_from_file
+    from judo_edge.vision.photos import image_from_file
 
     try:
         image = image_from_file(path)

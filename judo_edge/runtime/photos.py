@@ -1,11 +1,8 @@
-"""Photos from and to files: one way to decode, one way to identify, one way to shrink. Knows no model."""
+"""Photos for people and for choosing: thumbnails, JPEG and PNG. Decoding is in `vision.photos`. Knows no model."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import warnings
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +10,8 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from judo_edge.core import Floats, Image
-from judo_edge.errors import ImageError
 
-PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _THUMBNAIL = 32
-
-
-def image_from_file(path: Path) -> Image:
-    """Decode a photo to RGB; ImageError names the file and says what is wrong with it.
-
-    The pixels are taken as stored (an EXIF rotation is not applied, as masks and the model's training do not apply it),
-    transparency is dropped, and more than 8 bits per channel is refused because Pillow would clip it silently.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
-            with PillowImage.open(path) as photo:
-                if photo.mode in _DEEP_MODES:
-                    raise ImageError(f"{path.name}: {photo.mode} pixels", "8 bits per channel", "convert the photo")
-                return np.ascontiguousarray(np.asarray(photo.convert("RGB")))
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file", "a photo", "check the path") from error
-    except Exception as error:  # decoders raise many kinds, and each means the same: not a usable photo
-        raise ImageError(f"{path.name}: {_first_line(error)}", "a photo that decodes", "replace the file") from error
-
-
-def sha256_from_image(image: Image) -> str:
-    """Return the SHA-256 hex of decoded pixels; the shape is part of it, so a reshaped photo is another photo."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()
 
 
 def thumbnail_from_image(image: Image) -> Floats:
@@ -70,7 +36,3 @@ def png_from_image(image: npt.NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     PillowImage.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,12 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from judo_edge.core import Floats, Frame, Image
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors, write_atomic
-from judo_edge.runtime.photos import (
-    image_from_file,
-    png_from_image,
-    sha256_from_image,
-    thumbnail_from_image,
-)
+from judo_edge.runtime.photos import png_from_image, thumbnail_from_image
+from judo_edge.vision.photos import image_from_file, sha256_from_image
 
 ID_LENGTH = 16
 """Hex digits of the pixels' SHA-256 that name a reference."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from judo_edge.core import Frame
 from judo_edge.errors import ImageError, InputError
-from judo_edge.runtime.photos import PHOTO_SUFFIXES, image_from_file
+from judo_edge.vision.photos import PHOTO_SUFFIXES, image_from_file
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pytest
 
 from judo_edge.core import Frame
 from judo_edge.errors import ImageError, InputError
-from judo_edge.runtime.photos import image_from_file, sha256_from_image
 from judo_edge.runtime.references import (
     EmbeddingCache,
     NearestReference,
@@ -19,6 +18,7 @@ from judo_edge.runtime.references import (
     folder_from_part,
     photo_from_file,
 )
+from judo_edge.vision.photos import image_from_file, sha256_from_image
 from tests.scripted import photo, save_photo
 
 
