@@ -76,11 +76,12 @@ def scripted_bundle(folder: Path, image_order: str = "query-first", max_new_toke
         save_profile(profile, writer.path("profile.toml"))
         table = np.random.default_rng(0).standard_normal((vocab, HIDDEN)).astype(np.float16)
         writer.path("embedding.bin").write_bytes(table.tobytes())
-        writer.commit(_manifest(vocab))
+        writer.commit(scripted_manifest(vocab))
     return open_bundle(folder)
 
 
-def _manifest(vocab: int) -> Manifest:
+def scripted_manifest(vocab: int) -> Manifest:
+    """Return the manifest of a bundle whose two graphs are named but empty."""
     graphs = {
         name: GraphEntry(file=f"{name}.onnx", data=f"{name}.data", opset=20, inputs={}, outputs={})
         for name in ("vision", "decoder")
@@ -119,6 +120,7 @@ class ScriptedEngine:
         self.probe: Floats | None = None
         """What a cell probe says of a prompt's tokens, (1, S, K)."""
         self.num_encoded = 0
+        self.length = 0
         self._ids: list[int] = []
         self._step = 0
 
@@ -138,9 +140,16 @@ class ScriptedEngine:
         red = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean()
         return np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32)
 
-    def decode(self, inputs_embeds: Floats, positions: Ints, mask: Floats, past: Floats, rows: Ints) -> Decoded:
+    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+        self.length = 0 if prefix is None else prefix.shape[0]
+
+    def rewind(self, length: int) -> None:
+        self.length = length
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Return the logits of the next scripted token."""
         num_new = inputs_embeds.shape[1]
+        self.length += num_new
         if self.broken == "decode":
             raise ZeroDivisionError("a bug")
         if num_new > 1:
@@ -151,8 +160,7 @@ class ScriptedEngine:
             token = tokenizer().encode(rival).ids[0]
             logits[0, 0, token] = max(logits[0, 0, token], 5.0)
         self._step += 1
-        present = np.full((num_new, LAYERS, 2, 1, KV_HEADS, HEAD_DIM), 1.0, dtype=np.float32)
-        return Decoded(logits, present, self.probe if num_new > 1 else None)
+        return Decoded(logits, self.probe if num_new > 1 else None)
 
     def _begin(self, inputs_embeds: Floats) -> None:
         """Find the query's rows: the first ones whose values are all equal."""

@@ -21,7 +21,7 @@ from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.protocol.reply import ReplyStream, reply_from_text
 from judo_edge.runtime.cells import cell_scores_from_probe
 from judo_edge.runtime.decision import decision_from_reply
-from judo_edge.runtime.decoder import CacheShape, Decoder
+from judo_edge.runtime.decoder import Decoder
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.generation import Generation, Limits, generate
 from judo_edge.runtime.margins import MASK_MARGIN, MarginReader, landmarks_from_tokenizer
@@ -97,7 +97,7 @@ class Inspector:
         ids = self._tokenizer.ids_from_text(text)
         side = self.preprocessing.merged_side
         self.prompt = Prompt(ids, embed, model.image_pad_id, side, self.profile.image_order)
-        self._decoder = Decoder(engine, CacheShape(model.num_layers, model.num_kv_heads, model.head_dim), embed)
+        self._decoder = Decoder(engine, embed)
         self._landmarks = landmarks_from_tokenizer(self._tokenizer, self.question.letters, *self.grid)
         self._embeddings = EmbeddingCache()
 
@@ -173,7 +173,8 @@ class Inspector:
     def _cell_scores(self, probe: Floats | None) -> Floats | None:
         if probe is None:
             return None
-        tokens = probe[0, self.prompt.second_photo()]
+        # Counted from the end: a prefix that is known already is not in the probe.
+        tokens = probe[0, self.prompt.second_photo() - len(self.prompt)]
         return cell_scores_from_probe(tokens, *self.grid)
 
 

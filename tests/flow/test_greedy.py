@@ -80,14 +80,12 @@ def test_random_model_is_not_decidable_but_timed(bundle: Bundle) -> None:
 
 def test_broken_graph_is_an_engine_error(bundle: Bundle, tmp_path: Path) -> None:
     from judo_edge.errors import EngineError
-    from judo_edge.runtime.engines.onnxruntime import OnnxRuntimeEngine
+    from judo_edge.runtime.engines.onnxruntime import SessionBackend
 
     (tmp_path / "broken.onnx").write_bytes(b"not a graph")
-    with pytest.raises(EngineError, match=r"broken\.onnx"), OnnxRuntimeEngine(tmp_path / "broken.onnx", tmp_path, "0"):
-        pass
-    vision, _ = bundle.graph("vision")
-    decoder, _ = bundle.graph("decoder")
-    with OnnxRuntimeEngine(vision, decoder, "0", 1) as engine, pytest.raises(EngineError, match=r"vision\.onnx"):
+    with pytest.raises(EngineError, match=r"broken\.onnx"):
+        SessionBackend({"vision": tmp_path / "broken.onnx"})
+    with engine_from_bundle(bundle, threads=1) as engine, pytest.raises(EngineError, match=r"vision\.onnx"):
         engine.encode(np.zeros((1, 3, 1176), np.float32))
 
 

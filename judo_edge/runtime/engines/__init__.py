@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
     from judo_edge.runtime.engines.base import Engine
 
-_ENGINES = {"onnxruntime": ("judo_edge.runtime.engines.onnxruntime", "engine_from_bundle", "judo-edge")}
+_ENGINES = {
+    "onnxruntime": ("judo_edge.runtime.engines.onnxruntime", "engine_from_bundle", "judo-edge"),
+    "onnxruntime-cuda": ("judo_edge.runtime.engines.onnxruntime", "cuda_engine_from_bundle", "judo-edge[gpu]"),
+}
 
 
 def engine_names() -> tuple[str, ...]:

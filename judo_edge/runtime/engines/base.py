@@ -1,7 +1,7 @@
-"""What the runtime asks of an engine: encode photos, advance the decoder. Nothing about files or vendors.
+"""What the runtime asks of an engine: encode photos, keep a KV cache and advance it. Nothing about files or vendors.
 
-Shapes: N images, P patches and T tokens per image, D hidden width, S new and C cached positions, R wanted rows,
-V vocabulary, L layers, Hkv key/value heads of width hd.
+Shapes: N images, P patches and T tokens per image, D hidden width, S new positions, R wanted rows, V vocabulary,
+L layers, Hkv key/value heads of width hd.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ class Decoded(NamedTuple):
 
     logits: Floats
     """(1, R, V) float32, before any softmax."""
-    present: Floats
-    """(S, L, 2, 1, Hkv, hd) float32: keys and values of the new positions only."""
     cells: Floats | None = None
     """(1, S, K) float32 logits of the dense cell probe, None when the graph has no probe."""
 
 
 class Engine(Protocol):
-    """A backend that runs the two graphs of a bundle.
+    """A backend that runs the graphs of a bundle and keeps the keys and values of one prompt.
 
     An engine is opened by `with`; nothing is loaded before. Returned arrays may be reused by the next call, so a
     caller that keeps one copies it. Every failure is raised as EngineError.
@@ -40,16 +38,33 @@ class Engine(Protocol):
         """SHA-256 hex of what decides the embeddings: the graph, its weights, the backend and its version."""
         ...
 
+    @property
+    def length(self) -> int:
+        """Number of positions kept."""
+        ...
+
     def encode(self, patches: Floats) -> Floats:
         """Return (N, T, D) float32 embeddings of (N, P, 1176) float32 patches."""
         ...
 
-    def decode(self, inputs_embeds: Floats, positions: Ints, mask: Floats, past: Floats, rows: Ints) -> Decoded:
-        """Advance the decoder by S positions.
+    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+        """Forget every position and make room for `capacity` of them.
 
-        `inputs_embeds` (1, S, D); `positions` (3, 1, S); `mask` (1, 1, S, C + S) additive; `past`
-        (C, L, 2, 1, Hkv, hd); `rows` (R,) indices into S whose logits are wanted.
+        `prefix` (P, L, 2, 1, Hkv, hd) float32 are exact keys and values of the first P positions, which then count
+        as kept.
         """
+        ...
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        """Append S positions; each sees all that are kept and the new ones up to itself.
+
+        `inputs_embeds` (1, S, D) float32; `positions` (3, 1, S) int64; `rows` (R,) int64 indices into S whose logits
+        are wanted.
+        """
+        ...
+
+    def rewind(self, length: int) -> None:
+        """Forget the positions from `length` on."""
         ...
 
     def __enter__(self) -> Engine:

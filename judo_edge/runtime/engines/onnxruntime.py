@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine: both graphs of a bundle on the CPU.
+"""The ONNX Runtime engines: the graphs of a bundle on the CPU, or on a GPU by ONNX Runtime's CUDA provider.
 
 Imported only through the registry, because it imports onnxruntime.
 """
@@ -6,93 +6,184 @@ Imported only through the registry, because it imports onnxruntime.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from judo_edge.core import Floats, Ints
-from judo_edge.errors import EngineError
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.errors import DependencyError, EngineError
+from judo_edge.runtime.engines.backend import Array, Backend, Bound, Call
+from judo_edge.runtime.engines.graphs import GraphEngine
+from judo_edge.runtime.engines.layout import layout_from_manifest
 
 if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
 
 _QUIET = 3
 """Log severity: errors only; a failure is raised, so nothing is lost."""
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+ALIGNMENT = 64
+"""Bytes: what ONNX Runtime's own allocator gives."""
 
 
-class OnnxRuntimeEngine:
-    """Two sessions over the CPU provider."""
+class SessionBackend:
+    """One session for each graph on the CPU; memory of the host for all that is bound."""
 
-    name = "onnxruntime"
+    device = "cpu"
+    widths: tuple[int, ...] = ()
 
-    def __init__(self, vision: Path, decoder: Path, digest: str, threads: int = 0) -> None:
-        """Remember the graphs; `threads` per operator, 0 for as many as there are cores."""
-        self._paths = (vision, decoder)
-        self._threads = threads
-        self._sessions: tuple[Any, Any] | None = None
-        self._outputs: list[str] = []
-        self.digest = digest
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
+        """Open the graphs; `threads` per operator, 0 for as many as there are cores. EngineError when one is broken."""
+        self._names = {name: path.name for name, path in paths.items()}
+        self._sessions = {name: opened_session(path, threads, self.device) for name, path in paths.items()}
+        self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
+        self._blocks: dict[str, Array] = {}
+        self._results: dict[str, Array] = {}
 
-    def __enter__(self) -> OnnxRuntimeEngine:
-        """Open both sessions; EngineError when a graph does not load."""
-        vision, decoder = (self._open(path) for path in self._paths)
-        self._sessions = (vision, decoder)
-        known = {output.name for output in decoder.get_outputs()}
-        self._outputs = [name for name in ("logits", "present", "cells") if name in known]
-        return self
+    def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
+        """Return the address of a block; see `Backend.reserve`."""
+        block = self._blocks.get(name)
+        if block is None or block.nbytes < num_bytes:
+            block = self._blocks[name] = _aligned(num_bytes)
+        elif clear:
+            block[:] = 0
+        return int(block.ctypes.data)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Drop the sessions."""
-        self._sessions = None
+    def load(self, name: str, content: Array) -> None:
+        """Copy an array into a block."""
+        raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
+        self._blocks[name][: raw.size] = raw
 
-    def encode(self, patches: Floats) -> Floats:
-        """Return (N, T, D) embeddings of (N, P, 1176) patches."""
-        (embeddings,) = self._run(0, ["embeddings"], {"pixel_values": patches})
-        return np.asarray(embeddings, dtype=np.float32)
+    def given(self, name: str, content: Array) -> Bound:
+        """Bind the array itself, copied only when it is not contiguous."""
+        array = np.ascontiguousarray(content)
+        return Bound(int(array.ctypes.data), array.shape, array.dtype, on_host=True, owner=array)
 
-    def decode(self, inputs_embeds: Floats, positions: Ints, mask: Floats, past: Floats, rows: Ints) -> Decoded:
-        """Advance the decoder; see `Engine.decode`."""
-        feeds = {"inputs_embeds": inputs_embeds, "positions": positions, "mask": mask, "past": past, "rows": rows}
-        return Decoded(*self._run(1, self._outputs, feeds))
+    def between(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bound:
+        """Return a block's beginning."""
+        return Bound(self.reserve(name, prod(shape) * dtype.itemsize, clear=False), shape, dtype)
 
-    def _open(self, path: Path) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = _QUIET
-        try:
-            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-            raise EngineError(f"{path.name}: {_first_line(error)}", "a graph that loads", "export again") from error
+    def wanted(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bound:
+        """Return memory of the host, the same for a name while it is large enough."""
+        num_bytes = prod(shape) * dtype.itemsize
+        block = self._results.get(name)
+        if block is None or block.nbytes < num_bytes:
+            block = self._results[name] = _aligned(num_bytes)
+        array = block[:num_bytes].view(dtype).reshape(shape)
+        return Bound(int(array.ctypes.data), shape, dtype, on_host=True, owner=array)
 
-    def _run(self, index: int, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
-        if self._sessions is None:
-            raise RuntimeError("the engine is used outside its `with` block")
-        try:
-            return list(self._sessions[index].run(outputs, feeds))
-        except Exception as error:  # as above; the inspector turns it into a verdict
-            name = self._paths[index].name
-            raise EngineError(f"{name}: {_first_line(error)}", "a pass that runs", "run judo-edge info") from error
+    def fetched(self, bound: Bound) -> Array:
+        """Return the memory that the graph has written."""
+        assert isinstance(bound.owner, np.ndarray)
+        return bound.owner
+
+    def run(self, calls: Sequence[Call]) -> None:
+        """Run the graphs; EngineError names the one that fails."""
+        for call in calls:
+            binding = self._bindings[call.graph]
+            try:
+                for name, bound in call.inputs.items():
+                    binding.bind_input(name, self._place(bound), 0, bound.dtype.type, bound.shape, bound.address)
+                for name, bound in call.outputs.items():
+                    binding.bind_output(name, self._place(bound), 0, bound.dtype.type, bound.shape, bound.address)
+                self._sessions[call.graph].run_with_iobinding(binding)
+            except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+                found = f"{self._names[call.graph]}: {_first_line(error)}"
+                raise EngineError(found, "a pass that runs", "run judo-edge info") from error
+
+    def close(self) -> None:
+        """Drop sessions and memory."""
+        self._bindings, self._sessions, self._blocks, self._results = {}, {}, {}, {}
+
+    def _place(self, bound: Bound) -> str:
+        return "cpu" if bound.on_host else self.device
 
 
-def engine_from_bundle(bundle: Bundle, threads: int) -> OnnxRuntimeEngine:
-    """Return the engine of a bundle, not yet entered."""
-    vision, _ = bundle.graph("vision")
-    decoder, _ = bundle.graph("decoder")
-    return OnnxRuntimeEngine(vision, decoder, embedding_digest(bundle), threads)
+class CudaSessionBackend(SessionBackend):
+    """The same over ONNX Runtime's CUDA provider: caches and hidden rows stay on the card."""
+
+    device = "cuda"
+
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
+        """Open the graphs; EngineError when the provider cannot be used."""
+        super().__init__(paths, threads)
+        self._values: dict[str, Any] = {}
+        for name, session in self._sessions.items():
+            if "CUDAExecutionProvider" not in session.get_providers():
+                found = f"{self._names[name]}: ONNX Runtime fell back to the CPU"
+                raise EngineError(found, "a CUDA device and its libraries", "use the engine onnxruntime")
+
+    def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
+        """Return the address of a block on the card."""
+        value = self._values.get(name)
+        if value is None or value.shape()[0] < num_bytes:
+            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type([num_bytes], np.uint8, self.device, 0)
+            self._values[name] = value
+            clear = True
+        if clear:
+            value.update_inplace(np.zeros(value.shape(), np.uint8))
+        return int(value.data_ptr())
+
+    def load(self, name: str, content: Array) -> None:
+        """Copy an array into a block; what lies behind it is cleared."""
+        value = self._values[name]
+        image = np.zeros(value.shape(), np.uint8)
+        raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
+        image[: raw.size] = raw
+        value.update_inplace(image)
+
+    def close(self) -> None:
+        """Drop sessions and memory."""
+        super().close()
+        self._values = {}
 
 
-def embedding_digest(bundle: Bundle) -> str:
-    """Return what decides a photo's embedding: the vision graph, its weights and the version of ONNX Runtime."""
+def opened_session(path: Path, threads: int, device: str) -> Any:
+    """Open one graph; EngineError with ONNX Runtime's reason when it does not load."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _QUIET
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
+    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+        raise EngineError(f"{path.name}: {_first_line(error)}", "a graph that loads", "export again") from error
+
+
+def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
+    """Return the engine of a bundle on the CPU, not yet entered."""
+    return _engine(bundle, "onnxruntime", lambda paths: SessionBackend(paths, threads))
+
+
+def cuda_engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
+    """Return the engine of a bundle on ONNX Runtime's CUDA provider; DependencyError when this build has none."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        found = f"onnxruntime {onnxruntime.__version__} without its CUDA provider"
+        raise DependencyError(found, "onnxruntime-gpu in place of onnxruntime", "pip install judo-edge[gpu]")
+    return _engine(bundle, "onnxruntime-cuda", lambda paths: CudaSessionBackend(paths, threads))
+
+
+def _engine(bundle: Bundle, name: str, opened: Callable[[dict[str, Path]], Backend]) -> GraphEngine:
+    layout = layout_from_manifest(bundle.manifest)
+    paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
+    return GraphEngine(name, embedding_digest(bundle, name), layout, lambda: opened(paths))
+
+
+def embedding_digest(bundle: Bundle, name: str = "onnxruntime") -> str:
+    """Return what decides a photo's embedding: the vision graph, its weights, the engine and ONNX Runtime's version."""
     _, entry = bundle.graph("vision")
     files = bundle.manifest.files
-    parts = [files[entry.file].sha256, files[entry.data].sha256, "onnxruntime", onnxruntime.__version__]
+    parts = [files[entry.file].sha256, files[entry.data].sha256, name, onnxruntime.__version__]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _aligned(num_bytes: int) -> Array:
+    """Return cleared bytes that begin at a multiple of `ALIGNMENT`."""
+    raw = np.zeros(num_bytes + ALIGNMENT, np.uint8)
+    begin = -int(raw.ctypes.data) % ALIGNMENT
+    return raw[begin : begin + max(num_bytes, 1)]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,122 @@
+"""The ONNX Runtime engine over every form of the graphs: one sequence read at once, in pieces and after a rewind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from judo_edge.core import Floats
+from judo_edge.errors import DependencyError, EngineError
+from judo_edge.runtime.engines import engine_from_bundle
+from judo_edge.runtime.engines.graphs import GraphEngine
+
+pytest.importorskip("torch", reason="needs the extra export")
+from judo_edge.export.graphs import GraphForm
+from tests.engines import form_bundle, random_prompt
+
+NUM_TOKENS, CAPACITY = 9, 16
+FORMS = [GraphForm()]
+
+
+def form_id(form: GraphForm) -> str:
+    return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}"
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=form_id)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphEngine]:
+    bundle = form_bundle(tmp_path_factory.mktemp("form") / "bundle", request.param)
+    with engine_from_bundle(bundle, threads=1) as opened:
+        assert isinstance(opened, GraphEngine)
+        yield opened
+
+
+def tolerance(engine: GraphEngine) -> float:
+    return 2e-2 if engine.layout.dtype == np.float16 else 2e-5
+
+
+def read(engine: GraphEngine, *cuts: int, rows: tuple[int, ...] = (-1,)) -> Floats:
+    """Feed the prompt cut at the given places and return a copy of the last pass's logits."""
+    embeds, positions = random_prompt(NUM_TOKENS)
+    logits = np.empty(0, np.float32)
+    for begin, end in zip((0, *cuts), (*cuts, NUM_TOKENS), strict=True):
+        if end == begin:
+            continue
+        wanted = np.array([row % (end - begin) for row in rows])
+        logits = engine.advance(embeds[:, begin:end], positions[..., begin:end], wanted).logits.copy()
+    return logits
+
+
+def test_pieces_of_a_prompt_say_what_the_whole_says(engine: GraphEngine) -> None:
+    engine.start(CAPACITY)
+    whole = read(engine)
+    assert whole.dtype == np.float32 and whole.shape[:2] == (1, 1) and engine.length == NUM_TOKENS
+    for cuts in ((4,), (1, 2, 5), tuple(range(1, NUM_TOKENS))):
+        engine.start(CAPACITY)
+        assert np.abs(read(engine, *cuts) - whole).max() < tolerance(engine)
+
+
+def test_rewound_positions_leave_no_trace(engine: GraphEngine) -> None:
+    engine.start(CAPACITY)
+    whole = read(engine)
+    wrong, positions = random_prompt(NUM_TOKENS, seed=7)
+    engine.rewind(0)
+    engine.advance(wrong, positions, np.array([0]))
+    engine.rewind(0)
+    assert np.array_equal(read(engine), whole)
+    embeds, positions = random_prompt(NUM_TOKENS)
+    engine.rewind(5)
+    engine.advance(wrong[:, :3], positions[..., :3], np.array([2]))
+    engine.rewind(5)
+    again = engine.advance(embeds[:, 5:], positions[..., 5:], np.array([3])).logits
+    assert np.abs(again - whole).max() < tolerance(engine)
+    with pytest.raises(ValueError, match="are kept"):
+        engine.rewind(NUM_TOKENS + 1)
+
+
+def test_rows_are_the_asked_ones(engine: GraphEngine) -> None:
+    engine.start(CAPACITY)
+    rows = read(engine, rows=(0, 3, 8))
+    assert rows.shape[1] == 3 and np.abs(rows[0, 0] - rows[0, 1]).max() > 1e-3
+    engine.start(CAPACITY)
+    assert np.abs(read(engine)[0, 0] - rows[0, 2]).max() < tolerance(engine)
+
+
+def test_too_many_positions_are_refused_and_change_nothing(engine: GraphEngine) -> None:
+    engine.start(NUM_TOKENS)
+    whole = read(engine)
+    embeds, positions = random_prompt(1)
+    with pytest.raises(EngineError, match="at most 9"):
+        engine.advance(embeds, positions, np.array([0]))
+    engine.rewind(0)
+    assert np.array_equal(read(engine), whole)
+
+
+def test_photos_are_encoded_as_a_batch_or_one_by_one(engine: GraphEngine) -> None:
+    patches = np.random.default_rng(0).standard_normal((2, 16, 1176)).astype(np.float32)
+    both = engine.encode(patches).copy()
+    alone = engine.encode(patches[1:]).copy()
+    assert both.dtype == np.float32 and both.shape == (2, 4, 32)
+    assert np.abs(both[1:] - alone).max() < tolerance(engine) < np.abs(both[0] - both[1]).max()
+
+
+def test_prefix_of_another_model_is_refused(engine: GraphEngine) -> None:
+    with pytest.raises(EngineError, match="prefix"):
+        engine.start(CAPACITY, np.zeros((3, 5, 2, 1, 2, 8), np.float32))
+
+
+def test_engine_outside_its_block_is_a_bug(tmp_path: Path) -> None:
+    engine = engine_from_bundle(form_bundle(tmp_path / "b", GraphForm()), threads=1)
+    with pytest.raises(RuntimeError, match="with"):
+        engine.encode(np.zeros((1, 16, 1176), np.float32))
+
+
+def test_cuda_provider_that_is_not_there_is_named(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has its CUDA provider")
+    with pytest.raises(DependencyError, match="onnxruntime-gpu"):
+        engine_from_bundle(form_bundle(tmp_path / "b", GraphForm()), "onnxruntime-cuda")
