@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,14 +33,16 @@ def sha256_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits, reading 1 MiB at a time."""
+def sha256_of_file(path: Path, report: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file as 64 hex digits, reading 1 MiB at a time; `report` is told the bytes of each."""
     digest = hashlib.sha256()
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     with path.open("rb", buffering=0) as stream:
         while size := stream.readinto(buffer):
             digest.update(view[:size])
+            if report:
+                report(size)
     return digest.hexdigest()
 
 
@@ -86,3 +88,18 @@ def sync_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder() -> Path:
+    """Return judo-edge's folder in the user's cache (XDG_CACHE_HOME)."""
+    return _user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def config_folder() -> Path:
+    """Return judo-edge's folder in the user's configuration (XDG_CONFIG_HOME)."""
+    return _user_folder("XDG_CONFIG_HOME", ".config")
+
+
+def _user_folder(variable: str, usual: str) -> Path:
+    base = os.environ.get(variable, "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / usual) / "judo-edge"

@@ -1,12 +1,13 @@
 """Writing a bundle: everything goes into a folder beside the target, which is renamed when it is complete.
 
-Whatever fails, the partial folder is removed and an earlier output stays as it was.
+Whatever fails, the partial folder is removed, unless another owns it, and an earlier output stays as it was.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ from judo_edge.files import output_error_from_os, output_errors, sha256_of_file,
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+HashReport = Callable[[int], None]
+"""Is told the bytes hashed since the last call."""
 
 
 def check_output(out: Path, force: bool) -> None:
@@ -38,17 +42,24 @@ class BundleWriter:
     becomes an OutputError.
     """
 
-    def __init__(self, out: Path, force: bool = False) -> None:
-        """Remember the target; nothing is created before the block is entered."""
-        self.out, self._force = out, force
-        self.folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    def __init__(
+        self, out: Path, force: bool = False, folder: Path | None = None, report: HashReport | None = None
+    ) -> None:
+        """Remember the target; nothing is created before the block is entered.
+
+        `folder` is a partial folder beside `out` that exists and that its owner removes; `report` is told of hashing.
+        """
+        self.out, self._force, self._is_kept = out, force, folder is not None
+        self.folder = folder or out.with_name(f"{out.name}.partial-{os.getpid()}")
+        self._report = report or (lambda _: None)
 
     def __enter__(self) -> Self:
         """Create the partial folder (OutputError when `out` may not be written)."""
         check_output(self.out, self._force)
-        with output_errors(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir()
+        if not self._is_kept:
+            with output_errors(self.out):
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir()
         return self
 
     def path(self, name: str) -> Path:
@@ -68,11 +79,12 @@ class BundleWriter:
         return self.out
 
     def _entries(self) -> dict[str, FileEntry]:
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {
-            path.relative_to(self.folder).as_posix(): FileEntry(sha256=sha256_of_file(path), bytes=path.stat().st_size)
-            for path in paths
-        }
+        entries = {}
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            if path != self.folder / MANIFEST_NAME:  # one that a killed process left
+                sha256 = sha256_of_file(path, self._report)
+                entries[path.relative_to(self.folder).as_posix()] = FileEntry(sha256=sha256, bytes=path.stat().st_size)
+        return entries
 
     def _swap(self) -> None:
         """Put the new folder in place; an earlier one is removed only after that."""
@@ -94,6 +106,7 @@ class BundleWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove what is unfinished; turn an OSError into an OutputError."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._is_kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise output_error_from_os(error, self.out) from error
