@@ -83,9 +83,7 @@ def _pieces(manifest: Manifest) -> Iterator[Piece]:
             count = _axes(entry, "inputs", "past")[1]
         else:
             count = sum(key.startswith("past_key_") for key in entry.inputs)
-        widths = {
-            key: _axes(entry, "outputs", key)[-1] for key in ("hidden", "logits", "cells") if key in entry.outputs
-        }
+        widths = {key: _axes(entry, "outputs", key)[-1] for key in _RESULTS if key in entry.outputs}
         yield Piece(name, first, count, frozenset(entry.inputs), widths)
         first += count
 
