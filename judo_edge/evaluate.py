@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,10 +114,17 @@ class LabelledSet:
 
 
 def outcomes(
-    bundle: Bundle, engine: Engine, labelled: LabelledSet, question: Question | None = None
+    bundle: Bundle,
+    engine: Engine,
+    labelled: LabelledSet,
+    question: Question | None = None,
+    accept_failed: Collection[str] = (),
 ) -> Iterator[Outcome]:
-    """Inspect every item in order and yield its outcome; the engine must be entered."""
-    inspector = Inspector(bundle, engine, labelled.references, question)
+    """Inspect every item in order and yield its outcome; the engine must be entered.
+
+    Raises BundleError when the bundle failed a gate of its verification that `accept_failed` does not name.
+    """
+    inspector = Inspector(bundle, engine, labelled.references, question, accept_failed=accept_failed)
     truths = [item.truth(*inspector.grid) for item in labelled.items]
     source = FolderSource(tuple(item.image for item in labelled.items), "evaluation")
     for item, truth, (_, inspection) in zip(labelled.items, truths, inspected(inspector, source), strict=True):

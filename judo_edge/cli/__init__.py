@@ -1,7 +1,8 @@
 """The command line: arguments to plain functions of the rooms, their results to tables, errors to one line.
 
-A room is imported when its command runs, so that `inspect` needs no torch. Exit codes: 0 done, 2 an error that the
-line explains, 3 a run with a photo that could not be decided, 70 a fault of judo-edge itself, 130 stopped by Ctrl-C.
+A room is imported when its command runs, so that `inspect` needs no torch. Exit codes: 0 done, 1 a bundle that failed a
+gate of its verification, 2 an error that the line explains, 3 a run with a photo that could not be decided, 70 a fault
+of judo-edge itself, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import typer
 from judo_edge import __version__
 from judo_edge.cli import exporting as exporting
 from judo_edge.cli import inspecting as inspecting
+from judo_edge.cli import verifying as verifying
 from judo_edge.cli.app import EXIT_FAULT, EXIT_STOPPED, app
 from judo_edge.errors import JudoEdgeError
 

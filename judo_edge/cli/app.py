@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
 
-EXIT_UNDECIDABLE, EXIT_FAULT, EXIT_STOPPED = 3, 70, 130
+EXIT_GATE, EXIT_UNDECIDABLE, EXIT_FAULT, EXIT_STOPPED = 1, 3, 70, 130
 
 app = typer.Typer(
     name="judo-edge",
@@ -23,6 +23,12 @@ prompts = typer.Typer(help="Prompt profiles: how the model is asked.", no_args_i
 app.add_typer(prompts, name="prompt")
 
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle folder, or the name of a shipped model.")]
+AcceptFailed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-failed", metavar="GATE", help="Use the bundle although it failed this gate; repeat for each."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier output of the same kind.")]
 Part = Annotated[str, typer.Option("--part", help="Part number.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of enrolled good parts.")]
@@ -34,6 +40,16 @@ def opened_bundle(name: str) -> Bundle:
     from judo_edge.shipped import bundle_from_name
 
     return bundle_from_name(name, noted)
+
+
+def accepted_bundle(name: str, accept_failed: list[str] | None) -> Bundle:
+    """Open a bundle for use; BundleError when it failed a gate of its verification that is not accepted by name."""
+    from judo_edge.bundle.acceptance import check_accepted
+
+    bundle = opened_bundle(name)
+    if failed := check_accepted(bundle, accept_failed or ()):
+        noted(f"using a bundle that failed its verification: {', '.join(failed)}")
+    return bundle
 
 
 def noted(text: str) -> None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from judo_edge.cli.app import EXIT_UNDECIDABLE, BundleName, Force, Part, Store, Threads, app, noted, opened_bundle
+from judo_edge.cli.app import (
+    EXIT_UNDECIDABLE,
+    AcceptFailed,
+    BundleName,
+    Force,
+    Part,
+    Store,
+    Threads,
+    accepted_bundle,
+    app,
+    noted,
+)
 from judo_edge.core import Decision
 from judo_edge.errors import InputError
 
@@ -57,6 +68,7 @@ def inspect(
         list[str] | None, typer.Option("--reference", metavar="IMG", help="Good photo to use instead of the store's.")
     ] = None,
     threads: Threads = 0,
+    accept_failed: AcceptFailed = None,
     force: Force = False,
 ) -> None:
     """Inspect photos of a part and write verdicts, masks and a report.
@@ -64,6 +76,7 @@ def inspect(
     Every photo gets one verdict: OK, NOK or NOT_DECIDABLE with the reason. Exit code 0 when all were decided, 3 when
     one was not; 130 when stopped by Ctrl-C, with all verdicts so far and their report kept.
     """
+    from judo_edge.bundle.acceptance import acceptance_text
     from judo_edge.runtime import Inspector, ReferenceStore, RunFacts, RunOutput, engine_from_bundle
     from judo_edge.runtime.outputs import check_run_folder
     from judo_edge.runtime.references import NearestReference, photo_from_file
@@ -73,10 +86,11 @@ def inspect(
     source = FolderSource(paths_from_pattern(images), part)
     given = [photo_from_file(path) for path in _photos(reference or [])]
     references = NearestReference(given) if given else ReferenceStore(store).photos(part)
-    opened = opened_bundle(bundle)
+    opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, threads=threads) as engine:
-        inspector = Inspector(opened, engine, references)
-        facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source))
+        inspector = Inspector(opened, engine, references, accept_failed=accept_failed or ())
+        known = acceptance_text(opened)
+        facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source), known)
         output = RunOutput(out, facts, force)
         counts = _run(inspector, source, output)
     typer.echo(f"{sum(counts.values())} photos: {', '.join(f'{count} {name}' for name, count in counts.items())}")
@@ -98,9 +112,11 @@ def evaluate(
     ] = None,
     references: Annotated[int, typer.Option("--references", min=1, help="Candidate references per item.")] = 1,
     threads: Threads = 0,
+    accept_failed: AcceptFailed = None,
     force: Force = False,
 ) -> None:
     """Measure a bundle on a labelled set, with bootstrap intervals of 95 % over items."""
+    from judo_edge.bundle.acceptance import acceptance_text
     from judo_edge.evaluate import LabelledSet, check_target, evaluation_from_outcomes, outcomes, write_evaluation
     from judo_edge.runtime import engine_from_bundle
     from judo_edge.terminal import bar
@@ -108,18 +124,22 @@ def evaluate(
     if json_file is not None:
         check_target(json_file, force)
     labelled = LabelledSet.open(items, split, limit, references)
-    opened = opened_bundle(bundle)
+    opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, threads=threads) as engine, bar() as progress:
         task = progress.add_task("evaluating", total=len(labelled.items), state="")
         results = []
-        for outcome in outcomes(opened, engine, labelled):
+        for outcome in outcomes(opened, engine, labelled, accept_failed=accept_failed or ()):
             results.append(outcome)
             progress.advance(task)
     evaluation = evaluation_from_outcomes(results)
     _show_figures(evaluation)
     if json_file is not None:
         about = {"bundle": opened.manifest.name, "digest": opened.digest, "items": str(items), "split": split}
-        write_evaluation(json_file, {**evaluation.to_dict(), **about, "references": references}, force)
+        write_evaluation(
+            json_file,
+            {**evaluation.to_dict(), **about, "references": references, "acceptance": acceptance_text(opened)},
+            force,
+        )
         typer.echo(f"figures: {json_file}")
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from judo_edge.bundle import Bundle
+from judo_edge.bundle.acceptance import check_accepted
 from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
 from judo_edge.errors import BundleError, JudoEdgeError
 from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
@@ -77,13 +78,16 @@ class Inspector:
         references: References,
         question: Question | None = None,
         is_guarded: bool = True,
+        accept_failed: Collection[str] = (),
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
         `is_guarded` lets the grammar mend a slip inside a mask and end a useless one; if not, replies are plain greedy.
+        `accept_failed` names the gates of the bundle's verification that may have failed.
 
-        Raises BundleError when the bundle's parts do not fit together.
+        Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named.
         """
+        check_accepted(bundle, accept_failed)
         model = bundle.manifest.model
         self.question = question or detection_question(yes_first=True)
         self.profile = load_profile(bundle.path_of(bundle.manifest.profile))

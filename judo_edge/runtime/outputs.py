@@ -28,7 +28,7 @@ class RunOutput:
     def __init__(self, folder: Path, facts: RunFacts, force: bool = False) -> None:
         """Name the folder; nothing is touched before entry."""
         self.folder = folder
-        self._force = force
+        self._force, self._acceptance = force, facts.acceptance
         self._log = VerdictLog(folder / LOG_NAME)
         self._report = Report(folder / REPORT_NAME, facts)
 
@@ -53,7 +53,7 @@ class RunOutput:
         if isinstance(item, Frame) and verdict.reply is not None and verdict.reply.mask is not None:
             name = write_mask(self.folder / MASKS_NAME, verdict.frame_id, verdict.reply.mask, item.image)
             mask_file = f"{MASKS_NAME}/{name}"
-        self._log.append(record_from_verdict(verdict, mask_file))
+        self._log.append({**record_from_verdict(verdict, mask_file), "acceptance": self._acceptance})
         self._report.add(item, inspection)
 
     def __exit__(

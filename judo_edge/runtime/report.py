@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from judo_edge.bundle.acceptance import NOT_VERIFIED
 from judo_edge.core import Decision, Frame, Image, Timing, Verdict
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors
@@ -48,6 +49,8 @@ class RunFacts:
     """Rows and columns of the mask grid."""
     num_frames: int
     """Frames that the run was to inspect."""
+    acceptance: str = NOT_VERIFIED
+    """What the bundle's verification said, on one line."""
 
 
 @dataclass(frozen=True)
