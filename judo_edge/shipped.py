@@ -7,14 +7,13 @@ is imported only when that has to be done.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import judo_edge
 from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.errors import BundleError, DependencyError
-from judo_edge.files import sha256_of_file
+from judo_edge.files import cache_folder, sha256_of_file
 
 DEFAULT_RECIPE = "cpu-int8"
 
@@ -36,12 +35,6 @@ def bundle_from_name(name: str, note: Callable[[str], None] = lambda _: None, re
 def shipped_names() -> tuple[str, ...]:
     """List the checkpoints that the package ships."""
     return tuple(sorted(path.parent.name for path in _assets().glob("*/config.json")))
-
-
-def cache_folder() -> Path:
-    """Return judo-edge's folder in the user's cache (XDG_CACHE_HOME)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "judo-edge"
 
 
 def _assets() -> Path:

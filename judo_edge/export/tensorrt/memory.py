@@ -1,0 +1,55 @@
+"""How much memory and disk a build needs, before it starts.
+
+peak = BASE + FACTOR x weights of the graph. Measured with TensorRT for RTX 1.7.1 on a CPU (tests/tools/build_memory.py
+makes the figures again): one graph in a process of its own, plan streamed to disk. A builder that times kernels on the
+GPU also puts one copy of the weights and its workspace there; on a Jetson that comes out of the same memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from judo_edge.plans import Environment
+
+BASE = 400_000_000
+"""Bytes; libraries of the builder and of its process."""
+FACTOR = 3.2
+"""Greatest resident bytes for each byte of weights."""
+_MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What building one graph will take."""
+
+    weights: int
+    """Bytes of the graph's file and its external data."""
+    host: int
+    """Bytes of the builder's process."""
+    device: int
+    """Bytes on the GPU: weights and workspace; 0 when nothing runs there."""
+    shared: bool
+    """Host and GPU are the same memory."""
+
+    @property
+    def peak(self) -> int:
+        """Return what the machine's main memory has to hold."""
+        return self.host + (self.device if self.shared else 0)
+
+
+def estimate_from_weights(weights: int, workspace: int, environment: Environment) -> Estimate:
+    """Estimate the build of a graph with `weights` bytes; TensorRT for RTX runs nothing on the GPU while it builds."""
+    device = 0 if environment.backend == "tensorrt_rtx" else weights + workspace
+    shared = environment.platform.startswith("jetson-")
+    return Estimate(weights, round(BASE + FACTOR * weights), device, shared)
+
+
+def available_memory(meminfo: Path = _MEMINFO) -> int | None:
+    """Return the bytes that a new process can have without swapping; None where the system does not say."""
+    if not meminfo.is_file():
+        return None
+    for line in meminfo.read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
