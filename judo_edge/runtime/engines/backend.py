@@ -41,8 +41,22 @@ class Backend(Protocol):
     """Memory and graphs of one device. Every failure is raised as EngineError."""
 
     @property
+    def alignment(self) -> int:
+        """Bytes that every bound address must be a multiple of."""
+        ...
+
+    @property
+    def max_images(self) -> int:
+        """How many photos are encoded at once, 0 for as many as come."""
+        ...
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Numbers of new positions that run faster than those between them, ascending; empty when all are alike."""
+        ...
+
+    def capacity(self, wanted: int) -> int:
+        """Return for how many positions the cache is made when `wanted` are asked for."""
         ...
 
     def reserve(self, name: str, num_bytes: int, clear: bool) -> int:

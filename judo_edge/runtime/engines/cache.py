@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from judo_edge.core import Floats
-from judo_edge.runtime.engines.backend import Backend, Bindings, Bound
+from judo_edge.errors import EngineError
+from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound
 from judo_edge.runtime.engines.layout import Layout, Piece
 from judo_edge.runtime.engines.masks import capacity_mask, causal_mask, drop_from_dtype
 
@@ -33,8 +34,8 @@ class Cache(Protocol):
         """Fill the first P positions from (P, L, 2, 1, Hkv, hd) float32."""
         ...
 
-    def mask(self, num_new: int, length: int) -> Floats:
-        """Return the additive mask of a pass over `num_new` positions behind `length` kept ones."""
+    def inputs(self, num_new: int, length: int) -> dict[str, Array]:
+        """Return what the graphs must be told of a pass over `num_new` positions behind `length` kept ones."""
         ...
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
@@ -64,6 +65,7 @@ class PositionCache:
         self.capacity = capacity
         for piece in self._layout.pieces:
             if piece.num_layers:
+                self._check_alignment(piece)
                 num_bytes = capacity * self._row_bytes(piece)
                 self._addresses[piece.name] = self._backend.reserve(f"past:{piece.name}", num_bytes, clear=False)
 
@@ -74,9 +76,10 @@ class PositionCache:
                 own = prefix[:, piece.first_layer : piece.first_layer + piece.num_layers]
                 self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype))
 
-    def mask(self, num_new: int, length: int) -> Floats:
-        """Return (1, 1, S, P + S)."""
-        return causal_mask(num_new, length, drop_from_dtype(self._layout.dtype))
+    def inputs(self, num_new: int, length: int) -> dict[str, Array]:
+        """Return the mask (1, 1, S, P + S)."""
+        dtype = self._layout.dtype
+        return {"mask": causal_mask(num_new, length, drop_from_dtype(dtype)).astype(dtype, copy=False)}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind `past` to the filled prefix and `present` to the room right behind it."""
@@ -86,6 +89,12 @@ class PositionCache:
         past = Bound(address, (length, *row), self._layout.dtype)
         present = Bound(address + length * self._row_bytes(piece), (num_new, *row), self._layout.dtype)
         return {"past": past}, {"present": present}
+
+    def _check_alignment(self, piece: Piece) -> None:
+        """Refuse rows behind which no address may be bound: every position would have to be copied."""
+        if self._row_bytes(piece) % self._backend.alignment:
+            found = f"{piece.name}: keys and values of {self._row_bytes(piece)} bytes per position"
+            raise EngineError(found, f"a multiple of {self._backend.alignment}", "export with other layers_per_segment")
 
     def _row(self, piece: Piece) -> tuple[int, ...]:
         return (piece.num_layers, 2, 1, self._layout.kv_heads, self._layout.head_dim)
@@ -128,9 +137,11 @@ class LayerCache:
                     image[:, :, : prefix.shape[0]] = prefix[:, layer, kind].transpose(1, 2, 0, 3)
                     self._backend.load(f"past_{name}_{layer}", image)
 
-    def mask(self, num_new: int, length: int) -> Floats:
-        """Return (1, 1, S, C)."""
-        return capacity_mask(num_new, length, self.capacity, drop_from_dtype(self._layout.dtype))
+    def inputs(self, num_new: int, length: int) -> dict[str, Array]:
+        """Return the mask (1, 1, S, C) and `write` (1,), the first place to write."""
+        dtype = self._layout.dtype
+        mask = capacity_mask(num_new, length, self.capacity, drop_from_dtype(dtype)).astype(dtype, copy=False)
+        return {"mask": mask, "write": np.array([length], dtype=np.int64)}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind each cache as input and as output."""
@@ -138,8 +149,7 @@ class LayerCache:
             return {}, {}
         inputs = {name: Bound(self._addresses[name], self._shape, self._layout.dtype) for name in self._names(piece)}
         outputs = {name.replace("past", "present", 1): bound for name, bound in inputs.items()}
-        write = self._backend.given("write", np.array([length], dtype=np.int64))
-        return {**inputs, "write": write}, outputs
+        return inputs, outputs
 
     def _names(self, piece: Piece) -> list[str]:
         return [f"past_{kind}_{layer}" for layer in piece.layers for kind in ("key", "value")]

@@ -5,7 +5,6 @@ Knows dialects, pieces and types of numbers through `layout` and `cache`; vendor
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
@@ -26,7 +25,9 @@ class GraphEngine:
         """Remember how the backend is opened; `digest` names what decides an embedding."""
         self.name, self.digest = name, digest
         self.layout = layout
-        self.length = 0
+        self.length = self.capacity = 0
+        self._prefix: Floats | None = None
+        self._is_clean = False
         self._opened = opened
         self._parts: tuple[Backend, Cache] | None = None
 
@@ -40,7 +41,8 @@ class GraphEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Drop graphs and cache."""
-        parts, self._parts, self.length = self._parts, None, 0
+        parts, self._parts = self._parts, None
+        self.length, self.capacity, self._is_clean = 0, 0, False
         if parts is not None:
             parts[0].close()
 
@@ -49,65 +51,77 @@ class GraphEngine:
         """Return what runs the graphs; RuntimeError outside the `with` block."""
         return self._inside()[0]
 
-    @property
-    def capacity(self) -> int:
-        """Return how many positions fit since the last start."""
-        return self._inside()[1].capacity
-
     def encode(self, patches: Floats) -> Floats:
         """Return (N, T, D) embeddings of (N, P, 1176) patches."""
-        backend, _ = self._inside()
-        given = backend.given("pixel_values", patches.astype(self.layout.dtype, copy=False))
-        shape = (patches.shape[0], *self.layout.vision_rows)
-        wanted = backend.wanted("embeddings", shape, self.layout.dtype)
-        backend.run([Call(VISION, {"pixel_values": given}, {"embeddings": wanted})])
-        return _float32(backend.fetched(wanted))
+        at_once = self.backend.max_images or len(patches)
+        if len(patches) <= at_once:
+            return self._encoded(patches)
+        chunks = [patches[begin : begin + at_once] for begin in range(0, len(patches), at_once)]
+        return np.concatenate([self._encoded(chunk).copy() for chunk in chunks])
 
     def start(self, capacity: int, prefix: Floats | None = None) -> None:
-        """Forget everything; see `Engine.start`. EngineError when the prefix does not fit the graphs."""
-        _, cache = self._inside()
-        self.length = 0
-        spare = max(self.backend.widths, default=0)
-        cache.start(capacity + spare)
-        if prefix is not None:
-            self._check_prefix(prefix, capacity)
+        """Forget everything; see `Engine.start`. A prefix that lies in the cache already is not loaded again.
+
+        Raises EngineError when so many positions, or this prefix, do not fit the graphs.
+        """
+        backend, cache = self._inside()
+        room = backend.capacity(capacity)
+        self._check_prefix(prefix, capacity)
+        is_fresh = not self._is_clean or room != cache.capacity
+        if is_fresh:
+            self._prefix = None
+            cache.start(room)
+        if prefix is not None and prefix is not self._prefix:
             cache.load(prefix)
-            self.length = prefix.shape[0]
+        self._prefix, self._is_clean = prefix, True
+        self.capacity, self.length = capacity, 0 if prefix is None else len(prefix)
 
     def rewind(self, length: int) -> None:
         """Forget the positions from `length` on; ValueError when so many are not kept."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot rewind to {length}: {self.length} positions are kept")
+        if self._prefix is not None and length < len(self._prefix):
+            self._prefix = None  # what is appended now overwrites it
         self.length = length
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Append positions; see `Engine.advance`. EngineError when they do not fit."""
         num_new = inputs_embeds.shape[1]
+        if self.length + num_new > self.capacity:
+            found = f"{num_new} positions behind {self.length}"
+            raise EngineError(found, f"at most {self.capacity} in all", "shorten the prompt or the reply")
         width = self._width(num_new)
-        decoded = self._pass(_widened(inputs_embeds, 1, width), _widened(positions, 2, width), rows)
+        num_rows = self._num_rows(rows.size, width)
+        self._is_clean = False
+        wide = (_widened(inputs_embeds, 1, width), _widened(positions, 2, width), _widened(rows, 0, num_rows))
+        logits, cells = self._pass(*wide)
+        # Keys that are no numbers would spoil later prompts too: their places weigh nothing, but 0 * NaN is NaN.
+        self._is_clean = bool(np.isfinite(logits).all())
         self.length += num_new
-        return decoded._replace(cells=None if decoded.cells is None else decoded.cells[:, :num_new])
+        return Decoded(logits[:, : rows.size], None if cells is None else cells[:, :num_new])
+
+    def _encoded(self, patches: Floats) -> Floats:
+        backend, dtype = self.backend, self.layout.dtype
+        given = backend.given("pixel_values", patches.astype(dtype, copy=False))
+        wanted = backend.wanted("embeddings", (len(patches), *self.layout.vision_rows), dtype)
+        backend.run([Call(VISION, {"pixel_values": given}, {"embeddings": wanted})])
+        return _float32(backend.fetched(wanted))
 
     def _pass(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        """Run all pieces over exactly these positions."""
         backend, cache = self._inside()
         num_new = inputs_embeds.shape[1]
-        if self.length + num_new > cache.capacity:
-            raise EngineError(f"{num_new} positions behind {self.length}", f"at most {cache.capacity} in all")
-        dtype = self.layout.dtype
-        shared = {
-            "inputs_embeds": backend.given("inputs_embeds", inputs_embeds.astype(dtype, copy=False)),
-            "positions": backend.given("positions", positions),
-            "mask": backend.given("mask", cache.mask(num_new, self.length).astype(dtype, copy=False)),
-            "rows": backend.given("rows", rows),
-        }
-        calls = list(self._calls(shared, num_new, rows.size))
+        stream = inputs_embeds.astype(self.layout.dtype, copy=False)
+        inputs = {"inputs_embeds": stream, "positions": positions, "rows": rows, **cache.inputs(num_new, self.length)}
+        calls = list(self._calls({name: backend.given(name, array) for name, array in inputs.items()}, rows.size))
         backend.run(calls)
         return _decoded(backend, calls)
 
-    def _calls(self, shared: Bindings, num_new: int, num_rows: int) -> Iterator[Call]:
+    def _calls(self, shared: Bindings, num_rows: int) -> Iterator[Call]:
         """Yield the pieces in order, each reading what the last layers wrote."""
         _, cache = self._inside()
         stream = shared["inputs_embeds"]
+        num_new = stream.shape[1]
         for number, piece in enumerate(self.layout.pieces):
             inputs, outputs = cache.bound(piece, num_new, self.length)
             common = {name: bound for name, bound in shared.items() if name in piece.takes}
@@ -128,17 +142,25 @@ class GraphEngine:
         return results
 
     def _width(self, num_new: int) -> int:
-        """Return the number of positions to run: a few more than asked where that makes the shape a known one."""
-        widths = self.backend.widths
-        index = bisect_left(widths, num_new)
-        return widths[index] if index < len(widths) else num_new
+        """Return the number of positions to run: a few more than asked where that makes the shape a known one.
 
-    def _check_prefix(self, prefix: Floats, capacity: int) -> None:
+        What they write lies behind the kept positions and is overwritten by the next pass.
+        """
+        backend, cache = self._inside()
+        width = next((width for width in backend.widths if width >= num_new), num_new)
+        return width if self.length + width <= cache.capacity else num_new
+
+    def _num_rows(self, num_rows: int, width: int) -> int:
+        """Return how many rows to ask for: one or all, where the shape is to be a known one."""
+        return width if 1 < num_rows < width and width in self.backend.widths else num_rows
+
+    def _check_prefix(self, prefix: Floats | None, capacity: int) -> None:
         layout = self.layout
         layers = sum(piece.num_layers for piece in layout.pieces)
-        if prefix.shape[1:] != (layers, 2, 1, layout.kv_heads, layout.head_dim) or prefix.shape[0] > capacity:
-            wanted = f"at most {capacity} positions of {(layers, 2, 1, layout.kv_heads, layout.head_dim)}"
-            raise EngineError(f"prefix keys and values of shape {prefix.shape}", wanted, "export the bundle again")
+        shape = (layers, 2, 1, layout.kv_heads, layout.head_dim)
+        if prefix is not None and (prefix.shape[1:] != shape or len(prefix) > capacity):
+            found = f"prefix keys and values of shape {prefix.shape}"
+            raise EngineError(found, f"at most {capacity} positions of {shape}", "export the bundle again")
 
     def _inside(self) -> tuple[Backend, Cache]:
         if self._parts is None:

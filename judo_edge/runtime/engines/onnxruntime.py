@@ -33,6 +33,8 @@ class SessionBackend:
     """One session for each graph on the CPU; memory of the host for all that is bound."""
 
     device = "cpu"
+    alignment = 1
+    max_images = 0
     widths: tuple[int, ...] = ()
 
     def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
@@ -42,6 +44,10 @@ class SessionBackend:
         self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
         self._blocks: dict[str, Array] = {}
         self._results: dict[str, Array] = {}
+
+    def capacity(self, wanted: int) -> int:
+        """Return as many as are wanted."""
+        return wanted
 
     def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
         """Return the address of a block; see `Backend.reserve`."""
