@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
+from pydantic import JsonValue
 
-from judo_edge.bundle import EmbeddingEntry, GraphEntry, ModelFacts, Preprocessing, TensorDecision, TensorSpec
-from judo_edge.errors import OutputError
+from judo_edge.bundle import (
+    EmbeddingEntry,
+    GraphEntry,
+    ModelFacts,
+    PrefixEntry,
+    Preprocessing,
+    TensorDecision,
+    TensorSpec,
+)
+from judo_edge.calibration import Calibration
+from judo_edge.errors import CheckpointError, ConfigError, OutputError
 from judo_edge.export.facts import model_facts, preprocessing, profile_file, tokenizer_file
-from judo_edge.export.forms import Float32Form, Int8BlockForm, StoredForm, TableForm
-from judo_edge.export.graphs import GraphSpec, Transform, WeightUse, graphs_from_config
+from judo_edge.export.forms import (
+    Choice,
+    FloatForm,
+    PrefixForm,
+    StoredForm,
+    TableForm,
+    all_decisions,
+    choose,
+    decision_of,
+    quantized_form,
+)
+from judo_edge.export.graphs import ExportedGraphs, GraphForm, GraphSpec, Transform, WeightUse, graphs_from_config
 from judo_edge.export.lora import MergedWeights
-from judo_edge.export.quantize import use_int8
+from judo_edge.export.quantize import LinearRewriter
 from judo_edge.export.recipe import Recipe
 from judo_edge.protocol.profile import load_profile
 
 EMBEDDING_FILE = "embedding.bin"
+PREFIX_FILE = "prefix.bin"
 _SMALL_FILES = 64 << 20
 """Bytes allowed for graphs, tokenizer and manifest in the estimate of space."""
 
@@ -31,6 +53,8 @@ class GraphPlan:
     graph: GraphSpec
     forms: tuple[StoredForm, ...]
     entry: GraphEntry
+    decisions: dict[str, TensorDecision]
+    """By initializer of the traced graph."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +62,24 @@ class Plan:
     """All that the writing step needs."""
 
     graphs: dict[str, GraphPlan]
+    """By name, in running order."""
+    decoder: tuple[str, ...]
+    """Graphs of the decoder in running order."""
     table: TableForm
+    prefix: PrefixForm | None
     model: ModelFacts
     preprocessing: Preprocessing
     decisions: dict[str, TensorDecision]
+    calibration: dict[str, JsonValue] | None
+    """Provenance of the calibration, for the manifest."""
     tokenizer: Path
     profile: Path
 
     @property
     def num_bytes(self) -> int:
         """Return the bytes of weights that will be written."""
-        forms = [*(form for plan in self.graphs.values() for form in plan.forms), self.table]
+        forms = [form for plan in self.graphs.values() for form in plan.forms]
+        forms += [self.table, *([self.prefix] if self.prefix else [])]
         return sum(part.num_bytes for form in forms for part in form.parts)
 
     @property
@@ -57,27 +88,40 @@ class Plan:
         rows, width = self.table.use.shape
         return EmbeddingEntry(file=EMBEDDING_FILE, dtype=self.table.label, shape=(rows, width))
 
+    @property
+    def prefix_entry(self) -> PrefixEntry | None:
+        """Describe the exact keys and values of the prompt's head."""
+        return PrefixEntry(file=PREFIX_FILE, ids=self.prefix.ids) if self.prefix else None
 
-def plan_export(weights: MergedWeights, recipe: Recipe, profile: Path | None) -> Plan:
+
+def plan_export(
+    weights: MergedWeights, recipe: Recipe, profile: Path | None, calibration: Calibration | None = None
+) -> Plan:
     """Trace the graphs, choose a form for every tensor and check that the checkpoint has it.
 
-    Raises CheckpointError or ConfigError that names the first thing that is missing or does not fit.
+    Raises CheckpointError, ConfigError or InputError that names the first thing that is missing or does not fit.
     """
     checkpoint = weights.checkpoint
+    _check_calibration(weights, recipe, calibration)
     profile = profile_file(checkpoint.folder, profile)
     image_size = load_profile(profile).image_size
     model, pixels = model_facts(checkpoint.folder, checkpoint.config), preprocessing(checkpoint.folder, image_size)
-    exported = graphs_from_config(checkpoint.config, image_size)
-    uses = [*(use for graph in exported.all for use in graph.weights.values()), exported.embedding]
-    for use in uses:
-        _check_use(weights, use)
-    recipe.check_patterns([use.name for use in uses])
-    for graph in exported.all:
-        drop_notes(graph.model)
-    graphs = {graph.name: _graph_plan(graph, weights, recipe) for graph in exported.all}
+    exported = graphs_from_config(checkpoint.config, image_size, graph_form(recipe))
+    _check_uses(weights, recipe, exported)
+    graphs = {graph.name: _graph_plan(graph, weights, recipe, calibration) for graph in exported.all}
     table = TableForm(weights, exported.embedding, recipe.embedding)
-    decisions = _decisions(graphs, table, weights, recipe)
-    return Plan(graphs, table, model, pixels, decisions, tokenizer_file(checkpoint.folder), profile)
+    prefix = _prefix(graphs.values(), model, calibration)
+    provenance = _provenance(calibration)
+    at_table = decision_of(weights, table.use, table.label, EMBEDDING_FILE, recipe)
+    decisions = all_decisions([item.decisions for item in graphs.values()], {table.use.name: at_table}, weights)
+    decoder = tuple(graph.name for graph in exported.decoder)
+    tokenizer = tokenizer_file(checkpoint.folder)
+    return Plan(graphs, decoder, table, prefix, model, pixels, decisions, provenance, tokenizer, profile)
+
+
+def graph_form(recipe: Recipe) -> GraphForm:
+    """Return how a recipe wants the graphs written down."""
+    return GraphForm(recipe.dialect, recipe.dtype, recipe.layers_per_segment, recipe.head_parts)
 
 
 def check_space(out: Path, num_bytes: int) -> None:
@@ -100,26 +144,49 @@ def drop_notes(model: ir.Model) -> None:
         holder.doc_string = None
 
 
+def _check_calibration(weights: MergedWeights, recipe: Recipe, calibration: Calibration | None) -> None:
+    """Refuse a missing calibration, and one of other weights; an unneeded one may still improve the rounding."""
+    if calibration is not None:
+        calibration.check_source(weights.checkpoint.digest(), tuple(item.digest for item in weights.adapters))
+    elif recipe.needs_calibration:
+        action = "run judo-edge calibrate on your own pairs and pass its folder with --calibration"
+        raise ConfigError(f"recipe {recipe.name} without a calibration", "measured ranges and errors", action)
+
+
+def _check_uses(weights: MergedWeights, recipe: Recipe, exported: ExportedGraphs) -> None:
+    uses = [*(use for graph in exported.all for use in graph.weights.values()), exported.embedding]
+    for use in uses:
+        _check_use(weights, use)
+    recipe.check_patterns([use.name for use in uses])
+
+
 def _check_use(weights: MergedWeights, use: WeightUse) -> None:
     """Compare a tensor's shape with the traced one; a patch kernel's axes after the first count as one."""
-    wanted = use.shape if use.transform is Transform.AS_IS else use.shape[::-1]
+    wanted = use.tensor_shape
     stored = weights.checkpoint.tensor(use.tensor).shape
     if use.transform is Transform.PATCH and (*stored[:1], prod(stored[1:])) == wanted:
         wanted = stored
     weights.checked(use.tensor, wanted)
 
 
-def _graph_plan(graph: GraphSpec, weights: MergedWeights, recipe: Recipe) -> GraphPlan:
+def _graph_plan(graph: GraphSpec, weights: MergedWeights, recipe: Recipe, calibration: Calibration | None) -> GraphPlan:
     """Choose the forms and let the graph read them."""
-    forms: list[StoredForm] = []
-    quantized = set()
+    drop_notes(graph.model)
+    rewriter = LinearRewriter(graph)
+    choices: dict[str, Choice] = {}
+    quantized: dict[str, StoredForm] = {}
     for linear in graph.linears:
-        if (form := recipe.int8) and recipe.form_of(graph.name, linear) == "int8-block":
-            use_int8(graph, linear, form)
-            forms.append(Int8BlockForm(weights, linear, form))
-            quantized.add(linear.weight)
-    plain = [Float32Form(weights, use) for name, use in graph.weights.items() if name not in quantized]
-    return GraphPlan(graph, (*plain, *forms), _entry(graph))
+        choices[linear.weight] = choice = choose(recipe, graph.name, linear, calibration)
+        if choice.form != "float":
+            use = graph.weights[linear.weight]
+            quantized[use.name] = quantized_form(rewriter, weights, use, linear, choice, recipe, calibration)
+    plain = {name: FloatForm(weights, use) for name, use in graph.weights.items() if name not in quantized}
+    entry = _entry(graph)
+    decisions = {
+        name: decision_of(weights, graph.weights[name], form.label, entry.data, recipe, choices.get(name))
+        for name, form in (plain | quantized).items()
+    }
+    return GraphPlan(graph, (*plain.values(), *quantized.values()), entry, decisions)
 
 
 def _entry(graph: GraphSpec) -> GraphEntry:
@@ -132,32 +199,21 @@ def _entry(graph: GraphSpec) -> GraphEntry:
     return GraphEntry(file=file, data=f"{file}.data", opset=opset, inputs=inputs, outputs=outputs)
 
 
-def _decisions(
-    graphs: dict[str, GraphPlan], table: TableForm, weights: MergedWeights, recipe: Recipe
-) -> dict[str, TensorDecision]:
-    """Record the form of every tensor of the graphs and the table, and every tensor of the checkpoint left out."""
-    decisions: dict[str, TensorDecision] = {}
-    used = set()
-    for plan in graphs.values():
-        for form in plan.forms:
-            use = plan.graph.weights[_weight_of(form)]
-            decisions[use.name] = _decision(weights, use, form.label, plan.entry.data, recipe)
-            used.add(use.tensor)
-    decisions[table.use.name] = _decision(weights, table.use, table.label, EMBEDDING_FILE, recipe)
-    for name in weights.checkpoint.tensors.keys() - used - {table.use.tensor}:
-        dtype = weights.checkpoint.tensors[name].dtype
-        decisions[name] = TensorDecision(form="unused", dtype=dtype, reason="no graph reads it")
-    return dict(sorted(decisions.items()))
+def _prefix(graphs: Iterable[GraphPlan], model: ModelFacts, calibration: Calibration | None) -> PrefixForm | None:
+    """Return the exact keys and values of the prompt's head, if any layer's activations are rounded."""
+    is_static = any(item.form == "int8-static" for plan in graphs for item in plan.decisions.values())
+    prefix = calibration.prefix if calibration and is_static else None
+    if prefix is None:
+        return None
+    ids = tuple(int(i) for i in prefix.ids)
+    wanted = (len(ids), model.num_layers, 2, 1, model.num_kv_heads, model.head_dim)
+    if prefix.keys_values.shape != wanted:
+        found = f"the calibration's prefix has shape {list(prefix.keys_values.shape)}"
+        raise CheckpointError(found, f"{list(wanted)} by config.json", "calibrate again")
+    return PrefixForm(ids, prefix.keys_values)
 
 
-def _weight_of(form: StoredForm) -> str:
-    return form.linear.weight if isinstance(form, Int8BlockForm) else form.parts[0].name
-
-
-def _decision(weights: MergedWeights, use: WeightUse, form: str, file: str, recipe: Recipe) -> TensorDecision:
-    tensor = weights.checkpoint.tensor(use.tensor)
-    reason = "keep_float" if recipe.is_kept(use.name) else ""
-    reason = f"shares {use.tensor}" if use.tensor != use.name else reason
-    return TensorDecision(
-        form=form, stored_in=file, dtype=tensor.dtype, adapters=weights.adapters_of(use.tensor), reason=reason
-    )
+def _provenance(calibration: Calibration | None) -> dict[str, JsonValue] | None:
+    if calibration is None:
+        return None
+    return {"digest": calibration.digest, **calibration.file.provenance.model_dump(mode="json")}

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from judo_edge.errors import CheckpointError
-from judo_edge.export import forms
 from judo_edge.export.checkpoint import open_checkpoint
-from judo_edge.export.forms import Float32Form, Int8BlockForm, StoredForm, TableForm
+from judo_edge.export.forms import FloatForm, NBitsForm, StoredForm, TableForm, base
 from judo_edge.export.graphs import ExportedGraphs, graphs_from_config, onnx_with_weights
 from judo_edge.export.lora import MergedWeights
-from judo_edge.export.quantize import blocks_from_rows
-from judo_edge.export.recipe import Int8Form
+from judo_edge.export.quantize import Grid, blocks_from_rows
 from judo_edge.export.stream import write_forms, write_graph
 from tests.tiny import save_tiny_checkpoint
 
@@ -51,13 +49,13 @@ def filled(form: StoredForm) -> list[np.ndarray]:
 def test_files_equal_those_of_the_simple_writer(
     weights: MergedWeights, graphs: ExportedGraphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(forms, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(base, "CHUNK_BYTES", chunk)
     written: list[int] = []
     for graph in graphs.all:
         (tmp_path / graph.name).mkdir()
         (tmp_path / f"{graph.name}-slow").mkdir()
         slow = onnx_with_weights(graph, weights.whole, tmp_path / f"{graph.name}-slow" / "g.onnx")
-        plain = [Float32Form(weights, use) for use in graph.weights.values()]
+        plain = [FloatForm(weights, use) for use in graph.weights.values()]
         fast = write_graph(graph.model, tmp_path / graph.name / "g.onnx", plain, written.append)
         assert fast[0].name == slow[0].name and fast[1].name == slow[1].name
         assert fast[0].read_bytes() == slow[0].read_bytes()
@@ -70,10 +68,10 @@ def test_files_equal_those_of_the_simple_writer(
 def test_blocks_in_pieces_equal_the_whole(
     weights: MergedWeights, graphs: ExportedGraphs, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(forms, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(base, "CHUNK_BYTES", chunk)
     for linear in graphs.decoder[0].linears:
         wanted = blocks_from_rows(weights.whole(linear.tensor), 16)
-        found = filled(Int8BlockForm(weights, linear, Int8Form(block=16)))
+        found = filled(NBitsForm(weights, linear, Grid(block=16), "int8-block16"))
         np.testing.assert_array_equal(found[0], wanted[0])
         np.testing.assert_array_equal(found[1], wanted[1].reshape(-1))
 
@@ -82,7 +80,7 @@ def test_blocks_in_pieces_equal_the_whole(
 def test_table_keeps_rows(
     weights: MergedWeights, graphs: ExportedGraphs, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr(forms, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(base, "CHUNK_BYTES", 1000)
     (table,) = filled(TableForm(weights, graphs.embedding, "float16" if dtype == "float16" else "float32"))
     np.testing.assert_array_equal(table, weights.whole("model.embed_tokens.weight").astype(dtype))
 
@@ -97,7 +95,7 @@ def test_value_that_float16_cannot_hold_is_refused(
 
 
 def test_forms_must_fill_the_graph(weights: MergedWeights, graphs: ExportedGraphs, tmp_path: Path) -> None:
-    plain = [Float32Form(weights, use) for use in graphs.decoder[0].weights.values()]
+    plain = [FloatForm(weights, use) for use in graphs.decoder[0].weights.values()]
     with pytest.raises(ValueError, match=r"forms and graph differ in"):
         write_graph(graphs.decoder[0].model, tmp_path / "g.onnx", plain[1:], lambda _: None)
 
