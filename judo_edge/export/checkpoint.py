@@ -7,6 +7,7 @@ either naming scheme. Values are read row by row when asked for; nothing is kept
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _EMBEDDING = "model.embed_tokens.weight"
 _HEAD = "lm_head.weight"
+
+_HASHES: dict[tuple[str, int, int], str] = {}
+"""Path, size and time of a file -> SHA-256: planning and writing both need those of a checkpoint of 16 GB."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,34 @@ class Checkpoint:
 
     def digest(self) -> str:
         """Return the SHA-256 over the names and hashes of config.json and every weight file; reads them all."""
-        paths = sorted({tensor.path for tensor in self.tensors.values()} | {self.folder / "config.json"})
-        return digest_of_files(paths)
+        return digest_of_files(self.files)
+
+    @property
+    def files(self) -> list[Path]:
+        """Return config.json and every weight file, sorted."""
+        return sorted({tensor.path for tensor in self.tensors.values()} | {self.folder / "config.json"})
 
 
 def digest_of_files(paths: list[Path]) -> str:
     """Return the SHA-256 over lines of `hash name`, in the order given; raises CheckpointError."""
     try:
-        lines = [f"{sha256_of_file(path)} {path.name}\n" for path in paths]
+        return digest_from_hashes(paths, {path.name: hash_of_file(path) for path in paths})
     except OSError as error:
         raise CheckpointError(f"{error.filename}: {error.strerror or error}", "a readable file") from error
-    return sha256_of_bytes("".join(lines).encode())
+
+
+def digest_from_hashes(paths: list[Path], hashes: Mapping[str, str]) -> str:
+    """Return the same from hashes that are known already, by file name."""
+    return sha256_of_bytes("".join(f"{hashes[path.name]} {path.name}\n" for path in paths).encode())
+
+
+def hash_of_file(path: Path, report: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file; read again in this process only when its size or time changed. Raises OSError."""
+    state = path.stat()
+    key = (str(path.resolve()), state.st_size, state.st_mtime_ns)
+    if key not in _HASHES:
+        _HASHES[key] = sha256_of_file(path, report)
+    return _HASHES[key]
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

@@ -105,7 +105,8 @@ def write_graph(model: ir.Model, path: Path, forms: Sequence[StoredForm], report
 def graph_bytes(model: ir.Model, layout: Layout) -> bytes:
     """Return the graph file: its initializers point into the data file. `model` stays without data."""
     with _external(model, layout):
-        return ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+        raw: bytes = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+    return raw
 
 
 def write_forms(path: Path, forms: Sequence[StoredForm], places: Mapping[str, int], report: Report) -> None:
