@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +15,12 @@ from tests.scripted import scripted_manifest
 from tests.tiny import TinyShape, tiny_model
 
 IMAGE_SIZE = 56
+SHAPE = TinyShape(hidden_size=64, heads=4, kv_heads=2, mrope_section=(2, 3, 3), layers=4)
+"""Keys and values of two layers' positions take a multiple of 256 bytes in float16, as TensorRT wants it."""
 
 
-def form_bundle(folder: Path, form: GraphForm, seed: int = 0, **changes: Any) -> Bundle:
+def form_bundle(folder: Path, form: GraphForm, seed: int = 0, shape: TinyShape = SHAPE) -> Bundle:
     """Trace a tiny random model in a form and write its graphs; nothing but the graphs is real in the bundle."""
-    shape = TinyShape(**changes)
     model = tiny_model(seed, shape)
     graphs = graphs_from_config(model.config, IMAGE_SIZE, form)
     tensors = {checkpoint_name_from_module_name(k): v.detach().numpy() for k, v in model.state_dict().items()}
@@ -60,8 +60,16 @@ def _entry(graph: GraphSpec) -> GraphEntry:
     return GraphEntry(file=file, data=f"{file}.data", opset=20, inputs=inputs, outputs=outputs)
 
 
-def random_prompt(num_tokens: int, hidden: int = 32, seed: int = 0) -> tuple[Floats, Ints]:
+def random_prompt(num_tokens: int, hidden: int = SHAPE.hidden_size, seed: int = 0) -> tuple[Floats, Ints]:
     """Return rows (1, S, D) and positions (3, 1, S) whose axes differ, as those of a photo do."""
     rng = np.random.default_rng(seed)
     positions = np.sort(rng.integers(0, num_tokens, (3, 1, num_tokens)), axis=-1)
     return rng.standard_normal((1, num_tokens, hidden)).astype(np.float32), positions
+
+
+def form_id(form: GraphForm) -> str:
+    """Name a form in a test's id."""
+    return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}"
+
+
+FORMS = (GraphForm(),)

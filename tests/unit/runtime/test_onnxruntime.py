@@ -14,15 +14,10 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.graphs import GraphEngine
 
 pytest.importorskip("torch", reason="needs the extra export")
-from judo_edge.export.graphs import GraphForm
-from tests.engines import form_bundle, random_prompt
+from tests.engines import FORMS, form_bundle, form_id, random_prompt
+from tests.scripted import scripted_bundle
 
 NUM_TOKENS, CAPACITY = 9, 16
-FORMS = [GraphForm()]
-
-
-def form_id(form: GraphForm) -> str:
-    return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}"
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=form_id)
@@ -98,19 +93,19 @@ def test_photos_are_encoded_as_a_batch_or_one_by_one(engine: GraphEngine) -> Non
     patches = np.random.default_rng(0).standard_normal((2, 16, 1176)).astype(np.float32)
     both = engine.encode(patches).copy()
     alone = engine.encode(patches[1:]).copy()
-    assert both.dtype == np.float32 and both.shape == (2, 4, 32)
+    assert both.dtype == np.float32 and both.shape == (2, 4, 64)
     assert np.abs(both[1:] - alone).max() < tolerance(engine) < np.abs(both[0] - both[1]).max()
 
 
 def test_prefix_of_another_model_is_refused(engine: GraphEngine) -> None:
     with pytest.raises(EngineError, match="prefix"):
-        engine.start(CAPACITY, np.zeros((3, 5, 2, 1, 2, 8), np.float32))
+        engine.start(CAPACITY, np.zeros((3, 5, 2, 1, 2, 16), np.float32))
 
 
-def test_engine_outside_its_block_is_a_bug(tmp_path: Path) -> None:
-    engine = engine_from_bundle(form_bundle(tmp_path / "b", GraphForm()), threads=1)
+def test_engine_outside_its_block_is_a_bug(engine: GraphEngine) -> None:
+    closed = GraphEngine(engine.name, engine.digest, engine.layout, lambda: engine.backend)
     with pytest.raises(RuntimeError, match="with"):
-        engine.encode(np.zeros((1, 16, 1176), np.float32))
+        closed.encode(np.zeros((1, 16, 1176), np.float32))
 
 
 def test_cuda_provider_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -119,4 +114,4 @@ def test_cuda_provider_that_is_not_there_is_named(tmp_path: Path) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has its CUDA provider")
     with pytest.raises(DependencyError, match="onnxruntime-gpu"):
-        engine_from_bundle(form_bundle(tmp_path / "b", GraphForm()), "onnxruntime-cuda")
+        engine_from_bundle(scripted_bundle(tmp_path / "b"), "onnxruntime-cuda")
