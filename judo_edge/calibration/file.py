@@ -71,8 +71,10 @@ class Settings(Frozen):
     """Held-out samples that whole layers are run on in each form."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the samples that take no part in the choice of scales."""
-    smooth_alphas: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    awq_powers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    smooth_alphas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    """Migration strengths that are tried beside none at all."""
+    awq_powers: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.125, 0.25, 0.375, 0.5, 0.75)
+    """Exponents that are tried beside none at all."""
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share by which a scale must lower the error; ones stay in place of a scale that gains less."""
     clip_rule: Literal["absmax"] = "absmax"

@@ -21,6 +21,9 @@ _LABELS: dict[ErrorForm, str] = {
     "int4-block": "int4-block (W4A16)",
 }
 _LEFT, _RIGHT, _TOP, _HEIGHT, _GAP, _ROW = 96, 24, 64, 300, 92, 18
+_ORDER = ("qkv", "q_proj", "k_proj", "v_proj", "proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_WIDE = 660
+"""Pixels that few layers are spread over."""
 _INK, _GREY, _RULE = "#222222", "#5a5a5a", "#d9d9d9"
 _FONT = "font-family='DejaVu Sans, Arial, sans-serif'"
 
@@ -46,22 +49,26 @@ class _Places:
     """Where the layers stand across."""
 
     def __init__(self, count: int) -> None:
-        self.step = max(14.0, min(40.0, 860 / max(1, count)))
-        self.width = round(
-            _LEFT + self.step * count + _RIGHT + (0 if self.step * count > 700 else 700 - self.step * count)
-        )
+        self.step = max(14.0, _WIDE / max(1, count))
+        self.width = round(_LEFT + self.step * count + _RIGHT)
 
     def x(self, index: int) -> float:
         return round(_LEFT + self.step * (index + 0.5), 2)
 
 
 class _LogAxis:
-    """From an error to a height, over whole decades."""
+    """From an error to a height or a shade, between the neighbouring steps of 1, 2 and 5."""
 
     def __init__(self, values: Sequence[float]) -> None:
         above = [value for value in values if value > 0] or [1e-3]
-        self.low = math.floor(math.log10(min(above)))
-        self.high = max(self.low + 1, math.ceil(math.log10(max(above))))
+        steps = [step * 10.0**power for power in range(-9, 3) for step in (1, 2, 5)]
+        low, high = min(above), max(above)
+        first = max(step for step in steps if step <= low * 1.001 or step == steps[0])
+        last = min(step for step in steps if step >= max(high, 2 * first) * 0.999 or step == steps[-1])
+        self.low, self.high = math.log10(first), math.log10(last)
+        inside = [step for step in steps if first * 0.999 <= step <= last * 1.001]
+        decades = [step for step in inside if f"{step:e}".startswith("1")]
+        self._ticks = inside if len(inside) <= 9 else decades
 
     def share(self, value: float) -> float:
         """Return 0 at the bottom, 1 at the top; zero and less lie at the bottom."""
@@ -70,10 +77,8 @@ class _LogAxis:
         return min(1.0, max(0.0, (math.log10(value) - self.low) / (self.high - self.low)))
 
     def ticks(self) -> list[float]:
-        """Return whole decades, with 2 and 5 between them when there are few."""
-        steps = (1, 2, 5) if self.high - self.low <= 2 else (1,)
-        ticks = [step * 10.0**power for power in range(self.low, self.high) for step in steps]
-        return [*ticks, 10.0**self.high]
+        """Return every step, or whole decades where those are too many."""
+        return self._ticks
 
 
 def _panel(layers: Sequence[LayerEntry], places: _Places) -> Iterator[str]:
@@ -175,7 +180,8 @@ def _split(weight: str) -> tuple[str, str]:
 
 
 def _linear_names(linears: Sequence[LinearEntry]) -> list[str]:
-    return list(dict.fromkeys(_split(linear.weight)[1] for linear in linears))
+    names = dict.fromkeys(_split(linear.weight)[1] for linear in linears)
+    return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
 
 def _short(name: str) -> str:

@@ -19,6 +19,8 @@ from judo_edge.calibration.weights import Matrix, chunks_of
 
 _FLOOR = 1e-5
 """Smallest magnitude that takes part in a scale, relative to the largest."""
+_REACH = 1024.0
+"""A vector stays within 1 / 1024 and 1024, so that its inverse and the scaled input are normal in float16."""
 
 
 @dataclass(frozen=True)
@@ -127,5 +129,5 @@ def _centred(scales: Tensor, is_used: Tensor) -> Tensor:
     """Bring the scales of used channels to a geometric mean of 1, and the others to 1."""
     if not bool(is_used.any()):
         return torch.ones_like(scales)
-    centred = scales / scales[is_used].log().mean().exp()
+    centred = (scales / scales[is_used].log().mean().exp()).clamp(1 / _REACH, _REACH)
     return torch.where(is_used, centred, torch.ones_like(scales))

@@ -31,10 +31,12 @@ def calibrate(
     profile: Annotated[
         Path | None, typer.Option("--profile", help="Prompt profile, if the checkpoint has none.")
     ] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="TOML file of seed, numbers of tokens and grids of the search.")
+    ] = None,
     gram: Annotated[
         bool, typer.Option("--gram", help="Store second moments too: (in, in) for each input of at most 8192.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of tokens.")] = 0,
     force: Force = False,
 ) -> None:
     """Measure what each layer of a checkpoint sees on good and defective pairs, and what each form costs there."""
@@ -47,13 +49,15 @@ def calibrate(
     except ModuleNotFoundError as error:
         found = f"calibrate needs the package {error.name!r}"
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
+    from judo_edge.config import model_from_toml
     from judo_edge.terminal import bar
 
     check_target(out, force)
     subject = subject_from_checkpoint(checkpoint, adapter or [], profile)
     grid = (subject.profile.grid_rows, subject.profile.grid_cols)
-    settings = Settings(seed=seed, gram=gram)
-    chosen = pairs_from_csv(items, grid, Choice(samples, min_samples, settings.held_out), accept or [])
+    wanted = model_from_toml(Settings, settings) if settings else Settings()
+    wanted = wanted.model_copy(update={"gram": gram or wanted.gram})
+    chosen = pairs_from_csv(items, grid, Choice(samples, min_samples, wanted.held_out), accept or [])
     for reason, count in chosen.left_out.items():
         noted(f"{count} items left out: {reason}")
     with bar() as progress:
@@ -63,7 +67,7 @@ def calibrate(
             progress.update(task, completed=state.done, total=state.total, state=state.step)
 
         try:
-            file = run(subject, chosen, out, settings, force, report)
+            file = run(subject, chosen, out, wanted, force, report)
         except KeyboardInterrupt:
             noted(f"stopped; the same command goes on from the last finished part ({out.name}.partial)")
             raise
