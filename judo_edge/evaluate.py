@@ -16,7 +16,7 @@ import numpy as np
 
 from judo_edge.bundle import Bundle
 from judo_edge.core import Bools, CellMask, Decision, Floats, Frame, Verdict
-from judo_edge.errors import OutputError
+from judo_edge.errors import ItemsError, OutputError
 from judo_edge.files import write_atomic
 from judo_edge.items import Item, chosen_items, items_from_csv, reference_candidates
 from judo_edge.metrics import Estimate, auroc, estimate, pooled_f1, share
@@ -24,7 +24,7 @@ from judo_edge.protocol.questions import Question
 from judo_edge.runtime.cells import cell_scores_from_mask
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspector import Inspection, Inspector
-from judo_edge.runtime.references import NearestReference, ReferencePhoto, photo_from_file
+from judo_edge.runtime.references import NearestReference, ReferencePhoto, References, photo_from_file
 from judo_edge.runtime.run import inspected
 from judo_edge.runtime.sources.folder import FolderSource
 
@@ -97,12 +97,29 @@ class ItemReferences:
         return NearestReference([self._photo(path) for path in paths])
 
 
+class JoinedReferences:
+    """The references of several sets: each frame's are those of the set that its item comes from."""
+
+    def __init__(self, sets: Sequence[LabelledSet]) -> None:
+        """Remember which set every photo belongs to; ItemsError when one is in two sets."""
+        self._of: dict[str, References] = {}
+        for labelled in sets:
+            for item in labelled.items:
+                if str(item.image) in self._of:
+                    raise ItemsError(f"{item.image} is in two sets", "each image once", "drop it from one")
+                self._of[str(item.image)] = labelled.references
+
+    def pick(self, frame: Frame) -> ReferencePhoto:
+        """Return the reference of a frame made from an item."""
+        return self._of[frame.path].pick(frame)
+
+
 @dataclass(frozen=True)
 class LabelledSet:
     """The items to evaluate, with their references."""
 
     items: tuple[Item, ...]
-    references: ItemReferences
+    references: References
     split: str
 
     @classmethod
@@ -111,6 +128,11 @@ class LabelledSet:
         everything = items_from_csv(path)
         items = chosen_items(everything, split, limit)
         return cls(items, ItemReferences(items, everything, num_references), split)
+
+    @classmethod
+    def joined(cls, sets: Sequence[LabelledSet]) -> LabelledSet:
+        """Put sets one after the other; each item keeps the references of its own set."""
+        return cls(tuple(item for one in sets for item in one.items), JoinedReferences(sets), sets[0].split)
 
 
 def outcomes(

@@ -21,13 +21,15 @@ def verify(
     against: Annotated[
         str, typer.Option("--against", metavar="CHECKPOINT|BUNDLE", help="What the bundle has to agree with.")
     ],
-    items: Annotated[Path, typer.Option("--items", metavar="ITEMS.CSV", help="Labelled set, good parts and defects.")],
+    items: Annotated[
+        list[Path], typer.Option("--items", metavar="ITEMS.CSV", help="Labelled set, good and defect; repeat for more.")
+    ],
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="LoRA folder of the checkpoint; may be given again.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="accept, train or all.")] = "accept",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many items, both labels alike.")
+        int | None, typer.Option("--limit", min=1, help="At most so many items of a set, both labels alike.")
     ] = None,
     references: Annotated[int, typer.Option("--references", min=1, help="Candidate references per item.")] = 1,
     gates: Annotated[
@@ -55,7 +57,7 @@ def verify(
     from judo_edge.terminal import print_table
 
     limits = load_gates(gates)
-    labelled = LabelledSet.open(items, split, limit, references)
+    labelled = LabelledSet.joined([LabelledSet.open(path, split, limit, references) for path in items])
     opened = opened_bundle(bundle)
     check_unverified(opened, force)
     reference = _reference(against, adapter or [], opened, allow_other_source)
@@ -63,7 +65,7 @@ def verify(
         compared = compared_items(reference, opened, labelled, engine, threads, progress)
     figures = figures_from_compared(compared)
     results = gate_results(limits, figures)
-    setting = Setting(opened, reference, items, split, references, engine)
+    setting = Setting(opened, reference, tuple(items), split, references, engine)
     accepted = accepted_from_results(setting, compared, results)
     written = write_acceptance(opened, accepted, report_content(setting, compared, figures, results), force)
     print_table(("gate", "limit", "measured", "from", ""), gate_rows(results))

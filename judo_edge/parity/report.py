@@ -16,7 +16,6 @@ from judo_edge.files import sha256_of_file
 from judo_edge.parity.compare import REFERENCE_ENGINE, Compared
 from judo_edge.parity.drift import NEAR_TIE, NUM_CANDIDATES
 from judo_edge.parity.figures import CLEAR_MARGIN, text_of
-from judo_edge.parity.subject import name_of_item
 
 MAX_CHANGED = 100
 """Items with another reply that are listed one by one."""
@@ -28,7 +27,7 @@ class Setting:
 
     bundle: Bundle
     reference: Bundle
-    items_file: Path
+    items_files: tuple[Path, ...]
     split: str
     num_references: int
     engine: str
@@ -36,7 +35,8 @@ class Setting:
 
 def accepted_from_results(setting: Setting, items: Sequence[Compared], results: Sequence[GateResult]) -> Accepted:
     """Return what the manifest says of the verification."""
-    measured = f"{_set_name(setting)} {setting.split}, {len(items)} items"
+    names = " + ".join(_set_name(path) for path in setting.items_files)
+    measured = f"{names}, split {setting.split}, {len(items)} items"
     return Accepted(failed_gates(tuple(results)), setting.reference.manifest.name, measured, setting.engine)
 
 
@@ -56,7 +56,7 @@ def report_content(
         "bundle": evaluation_from_outcomes([item.bundle for item in items]).to_dict(),
         "about": _about(setting, items),
         "num_changed": len(changed),
-        "changed": [_change(item, setting.items_file.parent) for item in changed[:MAX_CHANGED]],
+        "changed": [_change(item, setting.items_files) for item in changed[:MAX_CHANGED]],
     }
 
 
@@ -86,8 +86,7 @@ def _about(setting: Setting, items: Sequence[Compared]) -> dict[str, object]:
         "against_content_digest": setting.reference.content_digest,
         "against_source": source.model_dump(mode="json"),
         "against_engine": REFERENCE_ENGINE,
-        "items_file": _set_name(setting),
-        "items_sha256": sha256_of_file(setting.items_file),
+        "items_files": {_set_name(path): sha256_of_file(path) for path in setting.items_files},
         "split": setting.split,
         "items": len(items),
         "defects": sum(item.item.is_defect for item in items),
@@ -98,19 +97,26 @@ def _about(setting: Setting, items: Sequence[Compared]) -> dict[str, object]:
     }
 
 
-def _set_name(setting: Setting) -> str:
-    """Return the file with its folder's name: sets are called after their folder."""
-    path = setting.items_file.resolve()
-    return f"{path.parent.name}/{path.name}"
+def _set_name(path: Path) -> str:
+    """Return the file with its folder's name: sets are called after their folder, and no other is named."""
+    return f"{path.resolve().parent.name}/{path.name}"
 
 
-def _change(item: Compared, base: Path) -> dict[str, object]:
+def _photo_name(image: Path, sets: Sequence[Path]) -> str:
+    """Return a photo's path from its set's folder on."""
+    for folder in (path.parent for path in sets):
+        if image.is_relative_to(folder):
+            return f"{folder.resolve().name}/{image.relative_to(folder).as_posix()}"
+    return image.name
+
+
+def _change(item: Compared, sets: Sequence[Path]) -> dict[str, object]:
     def said(outcome: Outcome) -> dict[str, object]:
         margins = dict(outcome.verdict.margins)
         return {"decision": outcome.verdict.decision.value, "reply": text_of(outcome), "margins": margins}
 
     label = "defect" if item.item.is_defect else "good"
-    name = name_of_item(item.item, base)
+    name = _photo_name(item.item.image, sets)
     return {"image": name, "label": label, "reference": said(item.reference), "bundle": said(item.bundle)}
 
 

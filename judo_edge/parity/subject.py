@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -114,11 +113,3 @@ class Subject:
         except EngineError:  # a margin that is not finite: those before it count
             pass
         return reader.margins
-
-
-def name_of_item(item: Item, base: Path) -> str:
-    """Return an item's photo relative to its set: reports name no folder of this machine."""
-    try:
-        return item.image.relative_to(base).as_posix()
-    except ValueError:
-        return item.image.name
