@@ -1,8 +1,9 @@
-"""Graphs without numbers: a Qwen2.5-VL model traced into a vision and a decoder graph.
+"""Graphs without numbers: a Qwen2.5-VL model traced into a vision graph and one or several decoder graphs.
 
 `graphs_from_config` traces, a quantizer may rewrite `GraphSpec.model`, `onnx_with_weights` streams the numbers to disk.
 """
 
+from judo_edge.export.graphs.build import graphs_from_config
 from judo_edge.export.graphs.names import checkpoint_name_from_module_name
 from judo_edge.export.graphs.spec import (
     Dialect,
@@ -18,7 +19,6 @@ from judo_edge.export.graphs.spec import (
     values_from_tensor,
 )
 from judo_edge.export.graphs.store import LazyTensor, TensorSource, lazy_tensors, onnx_with_weights, save_model
-from judo_edge.export.graphs.trace import graphs_from_config
 
 __all__ = [
     "Dialect",

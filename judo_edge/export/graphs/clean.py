@@ -51,6 +51,36 @@ def with_named_sizes(model: ir.Model, names: Mapping[str, Sequence[int | str]]) 
             value.shape = ir.Shape([_renamed(size, symbols) for size in value.shape])
 
 
+def with_constant_shapes(model: ir.Model) -> None:
+    """Give every Reshape a constant shape where its own says it: 0 keeps a size, one -1 stands for what is left."""
+    for node in list(model.graph):
+        if node.op_type == "Reshape" and node.inputs[1] is not None and node.inputs[1].const_value is None:
+            shape = _reshape_sizes(node)
+            if shape is not None:
+                node.attributes["allowzero"] = ir.AttrInt64("allowzero", 0)
+                node.replace_input_with(1, _constant(model.graph, f"{node.name}_shape", shape))
+    ir.passes.common.RemoveUnusedNodesPass()(model)
+
+
+def _reshape_sizes(node: ir.Node) -> list[int] | None:
+    """Return the constant for a Reshape, None when more than one size is left open."""
+    source, target = node.inputs[0], node.outputs[0]
+    if source is None or source.shape is None or target.shape is None:
+        return None
+    old = list(source.shape)
+    kept = [axis for axis, size in enumerate(target.shape) if axis < len(old) and old[axis] == size]
+    sizes = [size if isinstance(size, int) else 0 if axis in kept else -1 for axis, size in enumerate(target.shape)]
+    return sizes if sizes.count(-1) <= 1 else None
+
+
+def _constant(graph: ir.Graph, name: str, numbers: list[int]) -> ir.Value:
+    tensor = ir.tensor(numbers, dtype=ir.DataType.INT64, name=name)
+    kind = ir.TensorType(ir.DataType.INT64)
+    value = ir.Value(name=name, shape=ir.Shape([len(numbers)]), type=kind, const_value=tensor)
+    graph.initializers[name] = value
+    return value
+
+
 def _divide(graph: ir.Graph, user: ir.Node, inverse: ir.Value, root: Any) -> None:
     others = [value for value in user.inputs if value is not inverse]
     if user.op_type != "Mul" or len(others) != 1:

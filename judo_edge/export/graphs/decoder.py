@@ -1,39 +1,131 @@
-"""The decoder graph: one graph for prefill, verification of drafts and single steps.
+"""The decoder in pieces that are traced once: tables, one layer, the head.
 
-Knows the real text layers of transformers. Past keys and values come in, only the new ones go out; the head is applied
-to the asked rows alone.
+Knows the real text layers of transformers. `assemble` repeats the layer and joins the pieces to graphs. Needs torch.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from judo_edge.export.graphs.modules import PastCache
+from judo_edge.export.graphs import operators
+from judo_edge.export.graphs.attention import CachedAttention, CapacityCache, PastCache, Tables
+from judo_edge.export.graphs.modules import RootNorm
 
 
-class DecoderGraph(nn.Module):
-    """The real decoder layers over embeddings, with the past as a plain tensor."""
+class Angles(nn.Module):
+    """Rotary angles of half a head, mixed once from the three position axes."""
 
-    def __init__(self, text_model: Any, lm_head: nn.Module) -> None:
-        """Take the text model (its embedding table is dropped) and the head."""
+    axes: Tensor
+    frequencies: Tensor
+
+    def __init__(self, rotary: Any) -> None:
+        """Take frequencies and sections of the rotary module, whose numbers are real."""
         super().__init__()
-        self.model, self.lm_head = text_model, lm_head
-        del self.model.embed_tokens
+        sections = torch.tensor(rotary.mrope_section)
+        self.register_buffer("axes", torch.arange(len(sections)).remainder(3).repeat_interleave(sections))
+        self.register_buffer("frequencies", rotary.inv_freq.float())
+        self.gain = float(rotary.attention_scaling)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosine and sine float32 (B, S, head_dim / 2) from positions (3, B, S) int64."""
+        angles = positions.float().index_select(0, self.axes).permute(1, 2, 0) * self.frequencies
+        return angles.cos() * self.gain, angles.sin() * self.gain
+
+
+class LegacyTables(nn.Module):
+    """Rotary tables as transformers' layers read them."""
+
+    def __init__(self, rotary: Any, dtype: torch.dtype) -> None:
+        """Take the rotary module; `dtype` is that of the tables."""
+        super().__init__()
+        self.angles, self.dtype = Angles(rotary), dtype
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosine and sine (B, S, head_dim) from positions (3, B, S) int64."""
+        cos, sin = (torch.cat([half, half], dim=-1).to(self.dtype) for half in self.angles(positions))
+        return cos, sin
+
+
+class ModernTables(nn.Module):
+    """Rotary tables of half a head and the mask folded, both once for all layers."""
+
+    def __init__(self, rotary: Any, config: Any, dtype: torch.dtype) -> None:
+        """Take the rotary module; `config` is the text config."""
+        super().__init__()
+        self.angles, self.dtype = Angles(rotary), dtype
+        self.group = config.num_attention_heads // config.num_key_value_heads
+        self.scaling = (config.hidden_size // config.num_attention_heads) ** -0.5
+
+    def forward(self, positions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the fields of `Tables` from positions (3, B, S) int64 and the additive mask (B, 1, S, C)."""
+        cos, sin = self.angles(positions)
+        tables = [table.to(self.dtype) for table in (cos * self.scaling, sin * self.scaling, cos, sin)]
+        return tables[0], tables[1], tables[2], tables[3], torch.cat([mask] * self.group, dim=2)
+
+
+class LegacyLayer(nn.Module):
+    """One real decoder layer, its past as a plain tensor."""
+
+    def __init__(self, layer: Any) -> None:
+        """Take the layer; its norms are replaced already."""
+        super().__init__()
+        self.layer = layer
 
     def forward(
-        self, inputs_embeds: Tensor, positions: Tensor, mask: Tensor, past: Tensor, rows: Tensor
+        self, hidden: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past_key: Tensor, past_value: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (B, R, V) and the new keys and values (S, layers, 2, B, kv_heads, head_dim).
+        """Return the new stream (B, S, D) and the new keys and values (S, 1, 2, B, kv_heads, head_dim).
 
-        inputs_embeds (B, S, D), positions (3, B, S) int64, mask (B, 1, S, P + S) additive, past (P, layers, 2, B,
-        kv_heads, head_dim), rows (R,) int64 indices into S.
+        cos and sin (B, S, head_dim), mask (B, 1, S, P + S) additive, past (P, 1, 1, B, kv_heads, head_dim).
         """
-        tables = self.model.rotary_emb(inputs_embeds, positions)
-        cache = PastCache(past)
-        hidden = inputs_embeds
-        for layer in self.model.layers:
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=tables, past_key_values=cache)
-        chosen = self.model.norm(hidden.index_select(1, rows))
-        return self.lm_head(chosen), cache.present()
+        cache = PastCache(past_key, past_value)
+        output = self.layer(hidden, attention_mask=mask, position_embeddings=(cos, sin), past_key_values=cache)
+        return output, cache.present()
+
+
+class ModernLayer(nn.Module):
+    """One real decoder layer whose attention updates a cache of fixed capacity."""
+
+    def __init__(self, layer: Any) -> None:
+        """Take the layer and replace its attention."""
+        super().__init__()
+        self.layer = layer
+        layer.self_attn = CachedAttention(layer.self_attn)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        past_key: Tensor,
+        past_value: Tensor,
+        write: Tensor,
+        query_cos: Tensor,
+        query_sin: Tensor,
+        key_cos: Tensor,
+        key_sin: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the new stream (B, S, D) and the written caches (B, kv_heads, C, head_dim).
+
+        The tracer wants each tensor by itself; the last five are the fields of `Tables`.
+        """
+        cache = CapacityCache(past_key, past_value, write)
+        tables = Tables(query_cos, query_sin, key_cos, key_sin, mask)
+        output = self.layer(hidden, position_embeddings=tables, past_key_values=cache)
+        return output, cache.key, cache.value
+
+
+class Head(nn.Module):
+    """The final norm and the head, on the asked rows alone."""
+
+    def __init__(self, norm: RootNorm, lm_head: nn.Module) -> None:
+        """Take the norm and the head, or a part of it."""
+        super().__init__()
+        self.norm, self.lm_head = norm, lm_head
+
+    def forward(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Return logits (B, R, V) of the rows (R,) int64 of the stream (B, S, D)."""
+        logits: Tensor = self.lm_head(self.norm(operators.gather(hidden, rows)))
+        return logits

@@ -1,4 +1,4 @@
-"""The pieces that take the place of a module's own forward while a graph is traced.
+"""The pieces that take the place of a module's own forward while a graph is traced, in both dialects.
 
 Each computes what the original computes, in a form that leaves nothing to do at run time: matrices lie as (in, out),
 attention folds the query heads of a group into rows, windows of one size are attended together. Needs torch.
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FOLDED_ATTENTION = "judo_edge_folded"
-"""Name under which `folded_attention` is registered with transformers while the decoder is traced."""
+from judo_edge.export.graphs import operators
+from judo_edge.export.graphs.spec import Dialect
 
 
 class MatrixLinear(nn.Module):
@@ -46,6 +46,28 @@ class MatrixPatchEmbed(nn.Module):
         return embedded
 
 
+class RootNorm(nn.Module):
+    """The root mean square norm, reduced in float32 whatever the types of its input and output.
+
+    Its weight has the type of the residual stream: float32 in the vision tower, whose squares leave float16.
+    """
+
+    def __init__(self, norm: Any, dialect: Dialect, output: torch.dtype) -> None:
+        """Take weight and epsilon of the original norm; `output` is the type of the matrices that follow."""
+        super().__init__()
+        self.weight, self.epsilon = norm.weight, float(norm.variance_epsilon)
+        self.dialect, self.output = dialect, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normed x (..., hidden) in the output type."""
+        if self.dialect == "modern":
+            return operators.rms_normalization(x, self.weight, self.epsilon).to(self.output)
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        scaled: Tensor = self.weight * normed.to(self.weight.dtype)
+        return scaled.to(self.output)
+
+
 class GroupedWindowAttention(nn.Module):
     """Vision attention within runs of equal length, one batched product for each length.
 
@@ -53,25 +75,29 @@ class GroupedWindowAttention(nn.Module):
     (1, patches).
     """
 
-    def __init__(self, attention: Any, groups: Sequence[tuple[int, int]]) -> None:
-        """Take over qkv, proj and scaling of the original attention module."""
+    def __init__(self, attention: Any, groups: Sequence[tuple[int, int]], dialect: Dialect) -> None:
+        """Take over qkv and proj of the original attention module."""
         super().__init__()
-        self.qkv, self.proj = attention.qkv, attention.proj
-        self.num_heads, self.scaling = attention.num_heads, attention.scaling
+        self.qkv, self.proj, self.num_heads = attention.qkv, attention.proj, attention.num_heads
         self.groups = tuple(groups)
+        self.attended = _attended_in_one if dialect == "modern" else _attended
 
-    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any) -> Tensor:
-        """Return (N, patches, hidden) from (N, patches, hidden) and the rotary tables (patches, head_dim)."""
-        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
-
-        parts = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = parts.unbind(2)
-        query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
+    def forward(self, hidden_states: Tensor, position_embeddings: Sequence[Tensor], **_: Any) -> Tensor:
+        """Return (N, patches, hidden) from (N, patches, hidden) and the tables of `vision.rotary_tables`."""
+        parts = self.qkv(hidden_states).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
+        query, key = _rotated(query, *position_embeddings[:2]), _rotated(key, *position_embeddings[2:])
         sizes = [windows * length for windows, length in self.groups]
-        split = [x.split(sizes, dim=1) for x in (query * self.scaling, key, value)]
-        mixed = [_attended(group, *(x[i] for x in split)) for i, group in enumerate(self.groups)]
+        split = [x.split(sizes, dim=1) for x in (query, key, value)]
+        mixed = [self.attended(group, *(x[i] for x in split)) for i, group in enumerate(self.groups)]
         output: Tensor = self.proj(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
         return output
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate (N, patches, heads, head_dim) in float32 by tables (patches, 1, head_dim / 2); keep the type of x."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 def _attended(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -82,43 +108,10 @@ def _attended(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor)
     return torch.matmul(weights, v).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-class PastCache:
-    """Stands in for transformers' cache: joins the given past with each layer's new keys and values.
-
-    `past` is (P, layers, 2, B, kv_heads, head_dim); P may be 0.
-    """
-
-    def __init__(self, past: Tensor) -> None:
-        """Split the past into one (P, B, kv_heads, head_dim) tensor for each layer's keys and values."""
-        self.past = past.flatten(1, 2).unbind(1)
-        self.new: list[Tensor] = []
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Return keys and values (B, kv_heads, P + S, head_dim) and keep the new S of them for `present`."""
-        self.new += [key, value]
-        old_key, old_value = (past.permute(1, 2, 0, 3) for past in self.past[2 * layer : 2 * layer + 2])
-        return torch.cat([old_key, key], dim=2), torch.cat([old_value, value], dim=2)
-
-    def present(self) -> Tensor:
-        """Return the new keys and values of all layers, (S, layers, 2, B, kv_heads, head_dim)."""
-        rows = torch.stack([new.permute(2, 0, 1, 3) for new in self.new], dim=1)
-        return torch.unflatten(rows, 1, (-1, 2))
-
-
-def folded_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """Attend with grouped queries without copying keys and values for each query head.
-
-    The query heads of a group become rows of one product: query (B, heads, S, d) is read as (B, kv_heads, group * S,
-    d). `attention_mask` is additive, (B, 1, S, P + S). Returns (B, S, heads, d) and None, as transformers expects.
-    """
-    batch, heads, rows, width = query.shape
-    kv_heads, columns = key.shape[1], key.shape[2]
-    group = heads // kv_heads
-    folded = (query * scaling).reshape(batch, kv_heads, group * rows, width)
-    scores = torch.matmul(folded, key.transpose(2, 3)).reshape(batch, kv_heads, group, rows, columns)
-    masked = (scores + attention_mask.unsqueeze(2)).float()
-    weights = torch.softmax(masked, dim=-1).to(value.dtype)
-    mixed = torch.matmul(weights.reshape(batch, kv_heads, group * rows, columns), value)
-    return mixed.reshape(batch, heads, rows, width).transpose(1, 2), None
+def _attended_in_one(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """As `_attended`, with the windows of all photos as the batch of one Attention operator."""
+    _, length = group
+    heads, width = query.shape[-2:]
+    q, k, v = (x.reshape(-1, length, heads, width).transpose(1, 2) for x in (query, key, value))
+    mixed = operators.attention(q, k, v).transpose(1, 2)
+    return mixed.reshape(query.shape[0], -1, heads * width)

@@ -141,6 +141,8 @@ class ExportedGraphs:
     """In running order."""
     embedding: WeightUse
     """The token table (vocabulary, hidden), kept beside the graphs."""
+    form: GraphForm = GraphForm()
+    """How the graphs are written down."""
 
     @property
     def all(self) -> tuple[GraphSpec, ...]:

@@ -1,18 +1,18 @@
-"""The vision graph: one fixed photo size, any number of photos, everything that depends on the size is a constant.
+"""The vision tower in pieces that are traced once: front, one block of each kind, merger; the photo size is fixed.
 
-Knows the real vision tower of transformers. Patches are reordered so that windows of one size lie together (attention
-does not care about the order of windows); the inverse order restores the rows that transformers gives.
+Knows the real vision tower of transformers; what depends on the photo size is a constant. Patches are reordered so that
+windows of one size lie together (attention does not care about the order of windows); the inverse order restores the
+rows that transformers gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from judo_edge.export.graphs.modules import GroupedWindowAttention
 
 
 @dataclass(frozen=True)
@@ -41,48 +41,65 @@ def window_plan(config: Any, grid_side: int) -> WindowPlan:
     return WindowPlan(torch.cat(windows), groups)
 
 
-class VisionGraph(nn.Module):
-    """The real vision tower over a batch of photos of one size."""
+class VisionFront(nn.Module):
+    """Patches to the residual stream, windows of one size together."""
 
     order: Tensor
-    inverse: Tensor
-    cos: Tensor
-    sin: Tensor
 
-    def __init__(self, visual: Any, rotary: Any, grid_side: int) -> None:
-        """Take the tower (its attention modules are replaced) and a rotary module with real frequencies."""
+    def __init__(self, patch_embed: nn.Module, plan: WindowPlan, unit: int) -> None:
+        """Take the patch embedding; `unit` is the number of patches that make a token."""
         super().__init__()
-        from transformers.vision_utils import get_vision_position_ids
-
-        config = visual.config
-        plan = window_plan(config, grid_side)
-        self.visual, self.unit = visual, int(config.spatial_merge_size) ** 2
-        positions = get_vision_position_ids(torch.tensor([[1, grid_side, grid_side]]), int(config.spatial_merge_size))
-        cos, sin = rotary(torch.zeros(1), positions)
-        rows = (plan.order[:, None] * self.unit + torch.arange(self.unit)).flatten()
-        self.register_buffer("cos", cos[rows].contiguous())
-        self.register_buffer("sin", sin[rows].contiguous())
+        self.patch_embed, self.unit = patch_embed, unit
         self.register_buffer("order", plan.order)
-        self.register_buffer("inverse", torch.argsort(plan.order))
-        self._replace_attention(plan, grid_side * grid_side)
-
-    def _replace_attention(self, plan: WindowPlan, num_patches: int) -> None:
-        full = set(self.visual.config.fullatt_block_indexes)
-        for number, block in enumerate(self.visual.blocks):
-            groups = ((1, num_patches),) if number in full else plan.groups
-            block.attn = GroupedWindowAttention(block.attn, groups)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Return visual tokens (N, tokens, D) from patches (N, patches, 3 * time * y * x), both in photo order."""
-        hidden = self.visual.patch_embed(pixel_values)
-        hidden = hidden.unflatten(1, (-1, self.unit)).index_select(1, self.order).flatten(1, 2)
-        for block in self.visual.blocks:
-            hidden = block(hidden, cu_seqlens=None, position_embeddings=(self.cos, self.sin))
-        merged = self._merged(hidden)
-        return merged.index_select(1, self.inverse)
+        """Return float32 (N, patches, hidden) in window order from patches (N, patches, 3 * time * y * x)."""
+        hidden: Tensor = self.patch_embed(pixel_values).float()
+        return torch.unflatten(hidden, 1, (-1, self.unit)).index_select(1, self.order).flatten(1, 2)
 
-    def _merged(self, hidden: Tensor) -> Tensor:
-        """Apply the real merger's parts; its own forward would flatten the batch."""
-        merger = self.visual.merger
-        tokens: Tensor = merger.mlp(merger.ln_q(hidden).unflatten(1, (-1, self.unit)).flatten(2, 3))
-        return tokens
+
+class VisionBlock(nn.Module):
+    """One real block of the tower with attention inside groups of windows; the residual stream is float32."""
+
+    def __init__(self, block: Any, tables: Sequence[Tensor]) -> None:
+        """Take the block, its norms and attention replaced already, and the `rotary_tables`."""
+        super().__init__()
+        self.block = block
+        for number, table in enumerate(tables):
+            self.register_buffer(f"table_{number}", table)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the new stream (N, patches, hidden)."""
+        output: Tensor = self.block(hidden, cu_seqlens=None, position_embeddings=list(self.buffers(recurse=False)))
+        return output
+
+
+class VisionMerger(nn.Module):
+    """The residual stream to visual tokens in photo order."""
+
+    inverse: Tensor
+
+    def __init__(self, merger: Any, plan: WindowPlan, unit: int) -> None:
+        """Take the real merger's parts; its own forward would flatten the batch."""
+        super().__init__()
+        self.merger, self.unit = merger, unit
+        self.register_buffer("inverse", torch.argsort(plan.order))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return visual tokens (N, tokens, D)."""
+        tokens: Tensor = self.merger.mlp(self.merger.ln_q(hidden).unflatten(1, (-1, self.unit)).flatten(2, 3))
+        return tokens.index_select(1, self.inverse)
+
+
+def rotary_tables(visual: Any, rotary: Any, plan: WindowPlan, grid_side: int) -> tuple[Tensor, ...]:
+    """Return cosine and sine for queries, then for keys, each float32 (patches, 1, head_dim / 2) in window order.
+
+    Those of the queries carry the attention scale. `rotary` has real frequencies.
+    """
+    from transformers.vision_utils import get_vision_position_ids
+
+    merge, scaling = int(visual.config.spatial_merge_size), float(visual.blocks[0].attn.scaling)
+    cos, sin = rotary(torch.zeros(1), get_vision_position_ids(torch.tensor([[1, grid_side, grid_side]]), merge))
+    rows = (plan.order[:, None] * merge**2 + torch.arange(merge**2)).flatten()
+    halves = [table[rows, None, : table.shape[-1] // 2].contiguous() for table in (cos, sin)]
+    return (*(half * scaling for half in halves), *halves)

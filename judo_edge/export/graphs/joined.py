@@ -1,0 +1,115 @@
+"""The graphs of a model, joined from pieces that are traced once each.
+
+Knows which pieces follow each other and what the graphs' inputs and outputs are called. Knows no numbers and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import onnx_ir as ir
+
+from judo_edge.export.graphs.assemble import Assembly, shape_from
+from judo_edge.export.graphs.fake import FakeModel
+from judo_edge.export.graphs.pieces import DecoderPieces, VisionPieces
+from judo_edge.export.graphs.spec import Rows
+
+_HEAD_WEIGHTS = {"norm.": "model.norm.", "lm_head.": "lm_head."}
+
+
+@dataclass(frozen=True)
+class JoinedGraph:
+    """A graph with its name."""
+
+    name: str
+    model: ir.Model
+    rows: Rows | None = None
+    """Part of the vocabulary, when the head is split."""
+
+
+def vision_graph(model: FakeModel, image_size: int) -> JoinedGraph:
+    """Return the graph `pixel_values` (N, patches, 1176) -> `embeddings` (N, tokens, D)."""
+    pieces = VisionPieces(model, image_size)
+    graph, pixels = Assembly("vision", pieces.opset), pieces.pixels
+    (hidden,) = graph.add("visual.front", pieces.front, {pixels.name: graph.add_input(pixels)}, {"": "visual."})
+    for number in range(pieces.config.depth):
+        place, piece = f"visual.blocks.{number}", pieces.block(number)
+        (hidden,) = graph.add(place, piece, {"hidden": hidden}, {"block.": f"{place}."})
+    (tokens,) = graph.add("visual.merger", pieces.merger, {"hidden": hidden}, {"": "visual."})
+    return JoinedGraph("vision", graph.model({"embeddings": tokens}))
+
+
+def decoder_graphs(model: FakeModel) -> Iterator[JoinedGraph]:
+    """Yield the decoder's graphs in running order."""
+    pieces, form = DecoderPieces(model), model.form
+    num_layers, vocabulary = model.config.text_config.num_hidden_layers, model.config.text_config.vocab_size
+    if form.is_whole:
+        yield JoinedGraph("decoder", _layers_graph(pieces, "decoder", range(num_layers), with_head=True))
+        return
+    step = form.layers_per_segment or num_layers
+    for number, start in enumerate(range(0, num_layers, step)):
+        name = f"layers-{number:02d}"
+        yield JoinedGraph(name, _layers_graph(pieces, name, range(start, min(start + step, num_layers))))
+    bounds = [vocabulary * part // form.head_parts for part in range(form.head_parts + 1)]
+    for part, (start, stop) in enumerate(pairwise(bounds)):
+        rows = None if form.head_parts == 1 else Rows(start, stop, vocabulary)
+        yield JoinedGraph(f"head-{part}", _head_graph(pieces, f"head-{part}", stop - start), rows)
+
+
+def _layers_graph(pieces: DecoderPieces, name: str, numbers: range, with_head: bool = False) -> ir.Model:
+    graph = Assembly(name, pieces.opset)
+    stream, positions = graph.add_input(pieces.stream), graph.add_input(pieces.positions)
+    join = _join_modern if pieces.form.dialect == "modern" else _join_legacy
+    hidden, outputs = join(graph, pieces, numbers, stream, positions)
+    if not with_head:
+        return graph.model({"hidden": hidden, **outputs})
+    feeds = {"hidden": hidden, "rows": graph.add_input(pieces.rows)}
+    (logits,) = graph.add("head", pieces.head(pieces.config.vocab_size), feeds, _HEAD_WEIGHTS)
+    return graph.model({"logits": logits, **outputs})
+
+
+def _head_graph(pieces: DecoderPieces, name: str, size: int) -> ir.Model:
+    graph = Assembly(name, pieces.opset)
+    feeds = {"hidden": graph.add_input(pieces.stream), "rows": graph.add_input(pieces.rows)}
+    (logits,) = graph.add("head", pieces.head(size), feeds, _HEAD_WEIGHTS)
+    return graph.model({"logits": logits})
+
+
+def _join_legacy(
+    graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
+) -> tuple[ir.Value, dict[str, ir.Value]]:
+    """Give each layer its part of `past`, and join their new keys and values to `present`."""
+    count = len(numbers)
+    mask, past = graph.add_input(pieces.mask("P + S")), graph.add_input(pieces.joined_cache("past", "P", count))
+    cos, sin = graph.add("tables", pieces.tables, {"positions": positions}, {})
+    new = []
+    for index, number in enumerate(numbers):
+        place = f"model.layers.{number}"
+        feeds = {"hidden": hidden, "cos": cos, "sin": sin, "mask": mask}
+        for which, spec in enumerate(pieces.past_parts):
+            feeds[spec.name] = graph.sliced(f"{place}/{spec.name}", past, {1: index, 2: which}, shape_from(spec))
+        hidden, present = graph.add(place, pieces.layer, feeds, _layer_weights(number))
+        new.append(present)
+    return hidden, {"present": graph.joined("present", new, 1, shape_from(pieces.joined_cache("present", "S", count)))}
+
+
+def _join_modern(
+    graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
+) -> tuple[ir.Value, dict[str, ir.Value]]:
+    """Give each layer its two caches and the tables that all of them share."""
+    mask, write = graph.add_input(pieces.mask("C")), graph.add_input(pieces.write)
+    tables = graph.add("tables", pieces.tables, {"positions": positions, "mask": mask}, {})
+    shared = {"write": write, **dict(zip((spec.name for spec in pieces.table_specs), tables, strict=True))}
+    outputs: dict[str, ir.Value] = {}
+    for number in numbers:
+        key, value = (graph.add_input(pieces.capacity(f"past_{kind}_{number}")) for kind in ("key", "value"))
+        feeds = {"hidden": hidden, "past_key": key, "past_value": value, **shared}
+        hidden, *caches = graph.add(f"model.layers.{number}", pieces.layer, feeds, _layer_weights(number))
+        outputs.update(zip((f"present_key_{number}", f"present_value_{number}"), caches, strict=True))
+    return hidden, outputs
+
+
+def _layer_weights(number: int) -> dict[str, str]:
+    return {"layer.": f"model.layers.{number}."}
