@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from judo_edge.cli.app import BundleName, Force, app, noted, opened_bundle, prompts
+from judo_edge.cli.stopping import export_bar, print_needs, stopping
 from judo_edge.errors import DependencyError
 
 
@@ -48,27 +49,38 @@ def export(
     profile: Annotated[
         Path | None, typer.Option("--profile", help="Prompt profile, if the checkpoint has none.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Folder written by judo-edge calibrate.")
+    ] = None,
+    dialect: Annotated[
+        str, typer.Option("--dialect", help="legacy or modern graphs, in place of the recipe's choice.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it needs in disk, memory and time; export nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard an unfinished export instead of going on with it.")
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Make a bundle from a checkpoint and its adapters."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    from judo_edge.terminal import console
-
+    """Make a bundle from a checkpoint and its adapters; an interrupted export goes on when it is run again."""
     try:
-        from judo_edge.export.pipeline import ExportProgress, export_bundle
+        from judo_edge.export import pipeline
     except ModuleNotFoundError as error:
         found = f"export needs the package {error.name!r}"
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def report(state: ExportProgress) -> None:
-            bar.update(task, description=state.step, completed=state.done, total=state.total or None)
-
-        written = export_bundle(checkpoint, adapter or [], recipe, out, profile, force, report)
-    typer.echo(f"{written}: written; judo-edge info {written} shows what is in it")
+    order = pipeline.export_order(
+        checkpoint, adapter or [], recipe, out, profile,
+        calibration=calibration, dialect=dialect, force=force, restart=restart,
+    )  # fmt: skip
+    with stopping(out), export_bar() as report:
+        if not dry_run:
+            pipeline.export(order, report, noted)
+        needed = pipeline.preflight(order, report) if dry_run else None
+    if needed:
+        print_needs(order.recipe.name, needed)
+    else:
+        typer.echo(f"{out}: written; judo-edge info {out} shows what is in it")
 
 
 @app.command()

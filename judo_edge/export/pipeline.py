@@ -1,30 +1,24 @@
 """Export: checkpoint and adapters in, bundle out. The order of the steps; each step lives in its own file.
 
 Everything that can be refused is refused before the output folder is touched; then weights stream to disk a few rows
-at a time.
+at a time, in a work folder from which an interrupted export goes on.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import judo_edge
-from judo_edge.bundle import AdapterSource, BundleWriter, Manifest, Source, check_output
+from judo_edge.bundle import BundleWriter, check_output
 from judo_edge.errors import AdapterError, CheckpointError
-from judo_edge.export.adapter import Adapter, open_adapter
-from judo_edge.export.checkpoint import open_checkpoint
-from judo_edge.export.facts import PROFILE, TOKENIZER
-from judo_edge.export.lora import MergedWeights
-from judo_edge.export.plan import EMBEDDING_FILE, Plan, check_space, plan_export
+from judo_edge.export.inputs import SourceHashes, created_now
+from judo_edge.export.job import Job, Order, prepared
+from judo_edge.export.preflight import Preflight, check_room
 from judo_edge.export.recipe import Recipe, load_recipe
-from judo_edge.export.stream import write_forms, write_graph
-
-_TOOLS = ("torch", "transformers", "onnx-ir", "onnxscript", "numpy")
+from judo_edge.export.resume import WorkFolder
+from judo_edge.export.stream import write_layout
 
 
 @dataclass(frozen=True)
@@ -32,14 +26,17 @@ class ExportProgress:
     """Where the export stands."""
 
     step: str
-    """`reading`, `tracing`, `vision`, `decoder`, `embedding` or `hashing`."""
+    """`reading`, `tracing`, the name of a graph, `embedding`, `prefix`, `source` (hashing the checkpoint) or `hashing`
+    (the bundle)."""
     done: int
-    """Bytes of weights written so far."""
+    """Bytes done: of weights while they are written, of files while they are hashed."""
     total: int
-    """Bytes of weights in the bundle; 0 while it is not known yet."""
+    """Bytes of weights in the bundle, or of the files to hash; 0 while it is not known yet."""
 
 
 Progress = Callable[[ExportProgress], None]
+Warn = Callable[[str], None]
+"""Is told, on one line, what may go wrong."""
 
 
 def export_bundle(
@@ -50,25 +47,75 @@ def export_bundle(
     profile: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    *,
+    calibration: str | Path | None = None,
+    restart: bool = False,
 ) -> Path:
     """Export a checkpoint folder (or the name of a shipped one) with its adapters to the bundle folder `out`.
 
-    Returns `out`. Raises OutputError, CheckpointError, AdapterError or ConfigError; then `out` is as it was.
+    Returns `out`. Raises OutputError, CheckpointError, AdapterError, ConfigError, InputError; then `out` is unchanged.
+    What an interruption or a full disk leaves, the next call with the same inputs goes on with; `restart` discards it.
     """
-    report = progress or (lambda _: None)
-    target = Path(out)
-    check_output(target, force)
+    order = export_order(
+        checkpoint, adapters, recipe, out, profile, force=force, calibration=calibration, restart=restart
+    )
+    return export(order, progress)
+
+
+def export_order(
+    checkpoint: str | Path,
+    adapters: Sequence[str | Path] = (),
+    recipe: str | Path = "cpu-int8",
+    out: str | Path = "bundle",
+    profile: str | Path | None = None,
+    *,
+    calibration: str | Path | None = None,
+    dialect: str = "",
+    force: bool = False,
+    restart: bool = False,
+) -> Order:
+    """Find what the names mean; `dialect` replaces the recipe's when given.
+
+    Raises OutputError when `out` may not be written, ConfigError, CheckpointError or AdapterError for unknown names.
+    """
+    check_output(Path(out), force)
     chosen = load_recipe(recipe)
+    if dialect:
+        chosen = Recipe.model_validate({**chosen.model_dump(), "dialect": dialect})
     folder = checkpoint_folder(checkpoint)
-    report(ExportProgress("reading", 0, 0))
-    weights = MergedWeights(open_checkpoint(folder), [open_adapter(adapter_folder(folder, item)) for item in adapters])
-    report(ExportProgress("tracing", 0, 0))
-    plan = plan_export(weights, chosen, Path(profile) if profile else None)
-    check_space(target, plan.num_bytes)
-    with BundleWriter(target, force) as writer:
-        _write(writer, plan, report)
-        report(ExportProgress("hashing", plan.num_bytes, plan.num_bytes))
-        return writer.commit(_manifest(plan, weights, chosen))
+    return Order(
+        folder,
+        [adapter_folder(folder, item) for item in adapters],
+        chosen,
+        Path(out),
+        Path(profile) if profile else None,
+        Path(calibration) if calibration else None,
+        force,
+        restart,
+    )
+
+
+def export(order: Order, progress: Progress | None = None, warn: Warn = lambda _: None) -> Path:
+    """Carry out an order; `export_bundle` says what it raises."""
+    report = progress or (lambda _: None)
+    job = prepared(order, lambda step: report(ExportProgress(step, 0, 0)))
+    needed = job.preflight()
+    check_room(needed, order.out, warn)
+    with WorkFolder(order.out, job.inputs, created_now(), job.plan.num_bytes, order.restart) as work:
+        hashed = _Counter("hashing", 0, sum(needed.files.values()), report)
+        with (
+            BundleWriter(order.out, order.force, work.bundle, hashed) as writer,
+            SourceHashes(job.weights.checkpoint, work.journal.hashes, work.note_hash) as source,
+        ):
+            _write(job, work, report)
+            digest = source.digest(lambda done, total: report(ExportProgress("source", done, total)))
+            return writer.commit(job.manifest(work.journal.created, digest))
+
+
+def preflight(order: Order, progress: Progress | None = None) -> Preflight:
+    """Say what an export would need and how long it would take; leaves nothing behind and raises what it would."""
+    report = progress or (lambda _: None)
+    return prepared(order, lambda step: report(ExportProgress(step, 0, 0))).preflight(with_time=True)
 
 
 def shipped_checkpoints() -> dict[str, Path]:
@@ -101,50 +148,26 @@ def adapter_folder(checkpoint: Path, name_or_folder: str | Path) -> Path:
     )
 
 
-def _write(writer: BundleWriter, plan: Plan, report: Progress) -> None:
-    """Fill the folder; an OSError becomes the writer's OutputError."""
-    shutil.copyfile(plan.tokenizer, writer.path(TOKENIZER))
-    shutil.copyfile(plan.profile, writer.path(PROFILE))
-    counter = _Counter(plan.num_bytes, report)
-    for name, item in plan.graphs.items():
-        write_graph(item.graph.model, writer.path(item.entry.file), item.forms, counter.step(name))
-    write_forms(writer.path(EMBEDDING_FILE), [plan.table], {plan.table.use.name: 0}, counter.step("embedding"))
+def _write(job: Job, work: WorkFolder, report: Progress) -> None:
+    """Fill the folder, from where an earlier export stopped."""
+    for name, content in job.small_files().items():
+        (work.bundle / name).write_bytes(content)
+    done = work.journal.done
+    for step, layout in job.layouts.items():
+        counter = _Counter(step, done, work.journal.total, report)
+        write_layout(
+            work.bundle / layout.file, layout, counter, work.forms_of(layout.file), work.completed(layout.file)
+        )
+        done = counter.done
+    work.sync()
 
 
 class _Counter:
-    """Adds up bytes over the steps."""
+    """Adds up the bytes of a step."""
 
-    def __init__(self, total: int, report: Progress) -> None:
-        self.total, self.done, self.report = total, 0, report
+    def __init__(self, step: str, done: int, total: int, report: Progress) -> None:
+        self.step, self.done, self.total, self.report = step, done, total, report
 
-    def step(self, name: str) -> Callable[[int], None]:
-        def written(count: int) -> None:
-            self.done += count
-            self.report(ExportProgress(name, self.done, self.total))
-
-        return written
-
-
-def _manifest(plan: Plan, weights: MergedWeights, recipe: Recipe) -> Manifest:
-    checkpoint = weights.checkpoint
-    sources = tuple(_adapter_sources(weights.adapters))
-    name = "+".join([checkpoint.folder.resolve().name, *(item.name for item in sources)])
-    return Manifest(
-        name=f"{name}-{recipe.name}",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        tools={"judo-edge": judo_edge.__version__, **{tool: version(tool) for tool in _TOOLS}},
-        source=Source(checkpoint=checkpoint.folder.resolve().name, digest=checkpoint.digest(), adapters=sources),
-        model=plan.model,
-        recipe=recipe.model_dump(mode="json"),
-        graphs={name: item.entry for name, item in plan.graphs.items()},
-        embedding=plan.embedding,
-        tokenizer=TOKENIZER,
-        profile=PROFILE,
-        preprocessing=plan.preprocessing,
-        decisions=plan.decisions,
-    )
-
-
-def _adapter_sources(adapters: Sequence[Adapter]) -> Iterator[AdapterSource]:
-    for adapter in adapters:
-        yield AdapterSource(name=adapter.name, digest=adapter.digest, tensors=len(adapter.changed))
+    def __call__(self, count: int) -> None:
+        self.done += count
+        self.report(ExportProgress(self.step, self.done, self.total))

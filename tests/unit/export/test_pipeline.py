@@ -7,10 +7,8 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.core import Floats
 from judo_edge.errors import AdapterError, BundleError, CheckpointError, ConfigError, JudoEdgeError, OutputError
-from judo_edge.export import pipeline, plan
-from judo_edge.export.graphs import ExportedGraphs, GraphForm, graphs_from_config
+from judo_edge.export import pipeline, plan, preflight
 from judo_edge.export.pipeline import ExportProgress, checkpoint_folder, export_bundle
+from judo_edge.export.resume import work_folder
 from judo_edge.vision.mrope import positions_from_ids
 from tests.checkpoints import VOCABULARY, complete_checkpoint
+from tests.disks import small_disk
 from tests.tiny import TinyShape, tiny_model
 from tests.traced import causal_mask, session_from
+from tests.traced_once import graphs_traced_once
 
 SEED = 11
 SHAPE = TinyShape(vocab_size=VOCABULARY)
@@ -38,18 +38,7 @@ IDS = np.array([20, 21, 2, *[4] * 64, 3, 2, *[4] * 64, 3, 30, 31, 32, 33])
 
 @pytest.fixture(scope="module", autouse=True)
 def traced_once() -> Iterator[None]:
-    """Trace each config once for this file: a trace takes seconds, and the same tiny model is exported many times."""
-    traces: dict[str, ExportedGraphs] = {}
-
-    def graphs(config: dict[str, Any], image_size: int, *form: GraphForm) -> ExportedGraphs:
-        key = json.dumps([config, image_size, str(form)], sort_keys=True)
-        if key not in traces:
-            traces[key] = graphs_from_config(config, image_size, *form)
-        vision, *decoder = (replace(g, model=g.model.clone()) for g in traces[key].all)
-        return replace(traces[key], vision=vision, decoder=tuple(decoder))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "graphs_from_config", graphs)
+    with graphs_traced_once():
         yield
 
 
@@ -198,12 +187,13 @@ def test_tied_head_and_keep_float(tmp_path: Path) -> None:
 def test_progress_counts_every_byte(checkpoint: Path, tmp_path: Path) -> None:
     seen: list[ExportProgress] = []
     out = export_bundle(checkpoint, recipe="cpu-int8", out=tmp_path / "out", progress=seen.append)
-    assert list(dict.fromkeys(item.step for item in seen)) == [
-        *("reading", "tracing", "vision", "decoder", "embedding", "hashing")
-    ]
-    assert [item.done for item in seen] == sorted(item.done for item in seen)
-    assert seen[-1].done == seen[-1].total > 0
-    assert sum(path.stat().st_size for path in out.glob("*.data")) >= seen[-1].done - 2 * VOCABULARY * 32
+    steps = [step for step in dict.fromkeys(item.step for item in seen) if step != "source"]
+    assert steps == ["reading", "tracing", "vision", "decoder", "embedding", "hashing"]
+    written = [item for item in seen if item.step in ("vision", "decoder", "embedding")]
+    assert [item.done for item in written] == sorted(item.done for item in written)
+    assert written[-1].done == written[-1].total > 0
+    assert sum(path.stat().st_size for path in out.glob("*.data")) >= written[-1].done - 2 * VOCABULARY * 32
+    assert seen[-1].done == seen[-1].total == sum(item.bytes for item in open_bundle(out).manifest.files.values())
 
 
 def test_existing_output_is_kept(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -306,27 +296,21 @@ def test_tampered_bundle_is_refused(bundles: dict[str, Path], tmp_path: Path) ->
             open_bundle(folder)
 
 
-def test_interrupt_cleans_up(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_interrupt_keeps_the_earlier_bundle_and_the_work(
+    checkpoint: Path, bundles: dict[str, Path], tmp_path: Path
+) -> None:
     out = Path(shutil.copytree(bundles["cpu-int8"], tmp_path / "out"))
 
     def interrupt(item: ExportProgress) -> None:
         if item.step == "decoder":
             raise KeyboardInterrupt("Ctrl-C")  # what the signal raises, wherever the export happens to be
 
-    with unchanged(tmp_path, KeyboardInterrupt, "Ctrl-C"):
+    before = snapshot(out)
+    with pytest.raises(KeyboardInterrupt):
         export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True, progress=interrupt)
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """Mount a real disk of `size` bytes."""
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
-    if mount.returncode:
-        pytest.skip("mounting a small tmpfs needs root: the file size limit stands in for a full disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
+    assert snapshot(out) == before and work_folder(out).is_dir()
+    export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True)
+    assert open_bundle(out).manifest.recipe["name"] == "cpu-fp32" and list(tmp_path.iterdir()) == [out]
 
 
 def test_full_disk_is_found_before_and_while_writing(
@@ -337,14 +321,14 @@ def test_full_disk_is_found_before_and_while_writing(
     }
     with small_disk(tmp_path, sizes["cpu-int8"] + sizes["cpu-fp32"] // 2) as disk:
         out = disk / "out"
-        monkeypatch.setattr(plan, "_SMALL_FILES", 50_000)
+        monkeypatch.setattr(preflight, "MARGIN_BYTES", 50_000)
         export_bundle(checkpoint, recipe="cpu-int8", out=out)
         with unchanged(disk, OutputError, r"GB free; wanted: .* GB for out; do: free space"):
             export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True)
-        monkeypatch.setattr(plan, "_SMALL_FILES", -(1 << 30))
-        with unchanged(disk, OutputError, r"cannot write \S*out: the disk is full; do: free space"):
+        monkeypatch.setattr(preflight, "MARGIN_BYTES", -(1 << 30))
+        with pytest.raises(OutputError, match=r"cannot write \S*out: the disk is full; do: free space"):
             export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True)
-        assert open_bundle(out)
+        assert open_bundle(out).manifest.recipe["name"] == "cpu-int8"
 
 
 @contextmanager
@@ -360,7 +344,8 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 def test_refused_write_keeps_the_earlier_bundle(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
     out = Path(shutil.copytree(bundles["cpu-int8"], tmp_path / "out"))
-    with unchanged(tmp_path, OutputError, r"cannot write \S*out: the file would exceed"), file_size_limit(100_000):
+    match = r"cannot write \S*out: the file would exceed"
+    with unchanged(out, OutputError, match), file_size_limit(100_000):
         export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True)
 
 
@@ -376,8 +361,12 @@ def test_disk_that_fills_during_the_last_table(
         return write(fd, data, place)
 
     monkeypatch.setattr(os, "pwrite", full)
-    with unchanged(tmp_path, OutputError, r"the disk is full"):
+    with pytest.raises(OutputError, match=r"the disk is full; do: .*; the same command goes on from"):
         export_bundle(checkpoint, recipe="cpu-int8", out=tmp_path / "out")
+    monkeypatch.undo()
+    seen: list[ExportProgress] = []
+    export_bundle(checkpoint, recipe="cpu-int8", out=tmp_path / "out", progress=seen.append)
+    assert {item.step for item in seen} <= {"reading", "tracing", "embedding", "source", "hashing"}
 
 
 def test_missing_parent_folder_is_made_and_unwritable_one_named(checkpoint: Path, tmp_path: Path) -> None:
