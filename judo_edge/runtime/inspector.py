@@ -26,6 +26,7 @@ from judo_edge.runtime.decoder import Decoder
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.generation import Generation, Limits, generate
 from judo_edge.runtime.margins import MASK_MARGIN, MarginReader, landmarks_from_tokenizer
+from judo_edge.runtime.prefix import prefix_from_bundle
 from judo_edge.runtime.prompt import Prompt, embed_from_table
 from judo_edge.runtime.references import EmbeddingCache, ReferencePhoto, References
 from judo_edge.runtime.sources.folder import Unreadable
@@ -101,7 +102,7 @@ class Inspector:
         ids = self._tokenizer.ids_from_text(text)
         side = self.preprocessing.merged_side
         self.prompt = Prompt(ids, embed, model.image_pad_id, side, self.profile.image_order)
-        self._decoder = Decoder(engine, embed)
+        self._decoder = Decoder(engine, embed, prefix_from_bundle(bundle, ids))
         self._landmarks = landmarks_from_tokenizer(self._tokenizer, self.question.letters, *self.grid)
         self._embeddings = EmbeddingCache()
 

@@ -12,9 +12,11 @@ from judo_edge.core import Floats
 from judo_edge.errors import DependencyError, EngineError
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.graphs import GraphEngine
+from judo_edge.runtime.engines.masks import causal_mask
 
 pytest.importorskip("torch", reason="needs the extra export")
-from tests.engines import FORMS, form_bundle, form_id, random_prompt
+from judo_edge.export.graphs import GraphForm
+from tests.engines import FORMS, SHAPE, form_bundle, form_id, random_prompt
 from tests.scripted import scripted_bundle
 
 NUM_TOKENS, CAPACITY = 9, 16
@@ -26,6 +28,23 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with engine_from_bundle(bundle, threads=1) as opened:
         assert isinstance(opened, GraphEngine)
         yield opened
+
+
+@pytest.fixture(scope="module")
+def exact_keys(tmp_path_factory: pytest.TempPathFactory) -> Floats:
+    """Keys and values (P, L, 2, 1, Hkv, hd) of the test's prompt, from the plain graph itself."""
+    import onnxruntime
+
+    bundle = form_bundle(tmp_path_factory.mktemp("exact") / "bundle", GraphForm())
+    embeds, positions = random_prompt(NUM_TOKENS)
+    feeds = {
+        "inputs_embeds": embeds, "positions": positions, "mask": causal_mask(NUM_TOKENS, 0),
+        "past": np.zeros((0, SHAPE.layers, 2, 1, SHAPE.kv_heads, SHAPE.hidden_size // SHAPE.heads), np.float32),
+        "rows": np.array([0]),
+    }  # fmt: skip
+    session = onnxruntime.InferenceSession(str(bundle.graph("decoder")[0]), providers=["CPUExecutionProvider"])
+    present: Floats = session.run(["present"], feeds)[0]
+    return present
 
 
 def tolerance(engine: GraphEngine) -> float:
@@ -95,6 +114,22 @@ def test_photos_are_encoded_as_a_batch_or_one_by_one(engine: GraphEngine) -> Non
     alone = engine.encode(patches[1:]).copy()
     assert both.dtype == np.float32 and both.shape == (2, 4, 64)
     assert np.abs(both[1:] - alone).max() < tolerance(engine) < np.abs(both[0] - both[1]).max()
+
+
+def test_exact_prefix_says_what_reading_it_says(engine: GraphEngine, exact_keys: Floats) -> None:
+    engine.start(CAPACITY)
+    whole = read(engine)
+    embeds, positions = random_prompt(NUM_TOKENS)
+    for known in (1, 5):
+        for _ in range(2):  # the second time it lies in the cache already
+            engine.start(CAPACITY, exact_keys[:known])
+            assert engine.length == known
+            rows = np.array([NUM_TOKENS - known - 1])
+            rest = engine.advance(embeds[:, known:], positions[..., known:], rows).logits
+            assert np.abs(rest - whole).max() < tolerance(engine)
+    engine.start(CAPACITY, exact_keys[:5] + 1)
+    wrong = engine.advance(embeds[:, 5:], positions[..., 5:], np.array([3])).logits
+    assert np.abs(wrong - whole).max() > 10 * tolerance(engine), "the prefix counts"
 
 
 def test_prefix_of_another_model_is_refused(engine: GraphEngine) -> None:

@@ -172,7 +172,7 @@ def test_rows_that_cannot_be_appended_in_place_are_refused(tmp_path: Path) -> No
 def test_plan_that_tensorrt_refuses_names_the_rebuild(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     garbage = fake_plan(bundle, "vision").model_copy(update={"data": memoryview(b"garbage")})
     monkeypatch.setattr("tests.native.fake_plan", lambda *_: garbage)
-    with pytest.raises(PlanError, match="bad plan.*judo-edge build"), native_engine(bundle, FakeCuda()):
+    with pytest.raises(PlanError, match=r"bad plan.*judo-edge build"), native_engine(bundle, FakeCuda()):
         pass
 
 
