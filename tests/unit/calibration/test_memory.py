@@ -1,0 +1,48 @@
+"""Peak memory does not grow with the number of layers; measured in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.tiny import TinyShape
+from tests.tools.random_checkpoint import write_random_checkpoint
+from tests.unit.calibration.photos import write_items
+
+SHAPE = TinyShape(
+    vocab_size=320, hidden_size=256, intermediate_size=2048, heads=4, kv_heads=2, mrope_section=(8, 12, 12)
+)
+"""A decoder layer of 7 MB in float32."""
+LAYERS = (1, 9)
+_RUN = """
+import sys
+from pathlib import Path
+from judo_edge.calibration.file import Settings
+from judo_edge.calibration.run import calibrate
+from judo_edge.calibration.samples import Choice, pairs_from_csv
+from judo_edge.cli.calibrating import subject_from_checkpoint
+subject = subject_from_checkpoint(sys.argv[1], [], None)
+pairs = pairs_from_csv(Path(sys.argv[2]), (16, 16), Choice(minimum=8))
+calibrate(subject, pairs, Path(sys.argv[3]), Settings(search_tokens=40, error_tokens=20, sensitivity_samples=1))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads VmHWM from /proc")
+def test_peak_memory_does_not_grow_with_the_number_of_layers(tmp_path: Path) -> None:
+    items = write_items(tmp_path, 4, 4)
+    peaks = []
+    for layers in LAYERS:
+        checkpoint = write_random_checkpoint(tmp_path / f"{layers}", replace(SHAPE, layers=layers), image_size=56)
+        command = [sys.executable, "-c", _RUN, str(checkpoint), str(items), str(tmp_path / f"out{layers}")]
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks.append(int(result.stdout.split()[-1]) / 1024)
+    print(f"peak MB by layers: {dict(zip(LAYERS, peaks, strict=True))}")
+    assert peaks[1] - peaks[0] < 20, peaks  # eight more layers are 57 MB of weights
