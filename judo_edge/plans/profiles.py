@@ -6,7 +6,7 @@ C cache capacity, R wanted rows, N images. Knows the inputs' names and what thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -126,6 +126,17 @@ def shapes_in(profile: Profile, inputs: Mapping[str, Shape], dialect: str) -> di
     Raises BundleError for an input that no rule describes.
     """
     return {name: _shapes(profile, name, shape, dialect) for name, shape in inputs.items()}
+
+
+def fixed_sizes(inputs: Mapping[str, Shape], shapes: Sequence[Mapping[str, Shapes]]) -> dict[str, int]:
+    """Return the named axes of a graph that have one and the same size in all of its profiles' shapes."""
+    seen: dict[str, set[int]] = {}
+    for given in shapes:
+        for name, shape in inputs.items():
+            for axis, size in enumerate(shape):
+                if isinstance(size, str):
+                    seen.setdefault(size, set()).update(sizes[axis] for sizes in given[name])
+    return {name: sizes.pop() for name, sizes in seen.items() if len(sizes) == 1}
 
 
 def _shapes(profile: Profile, name: str, shape: Shape, dialect: str) -> Shapes:

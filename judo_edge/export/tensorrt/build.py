@@ -17,7 +17,7 @@ from judo_edge.export.tensorrt.job import DEFAULT_WORKSPACE, BuildJob, Built
 from judo_edge.export.tensorrt.memory import Estimate, estimate_from_weights
 from judo_edge.export.tensorrt.process import run_job
 from judo_edge.export.tensorrt.report import HeadFacts
-from judo_edge.plans import DEFAULT_TOKENS, PlanHeader, check_environment, profiles_of, shapes_in
+from judo_edge.plans import DEFAULT_TOKENS, PlanHeader, check_environment, fixed_sizes, profiles_of, shapes_in
 
 if TYPE_CHECKING:
     from judo_edge.plans import Environment, PlanStore
@@ -91,11 +91,13 @@ def _step(bundle: Bundle, name: str, environment: Environment, store: PlanStore,
     dialect, inputs = bundle.manifest.dialect, {key: spec.shape for key, spec in entry.inputs.items()}
     profiles = profiles_of(inputs, dialect, settings.max_tokens)
     header = PlanHeader(bundle=bundle.content_digest, graph=name, environment=environment, profiles=profiles)
+    shapes = tuple(shapes_in(profile, inputs, dialect) for profile in profiles)
     job = BuildJob(
         onnx=path,
         store=store.folder,
         header=header,
-        shapes=tuple(shapes_in(profile, inputs, dialect) for profile in profiles),
+        shapes=shapes,
+        sizes=fixed_sizes(inputs, shapes),
         workspace=settings.workspace,
         ahead=settings.ahead,
         facts=_facts(bundle, entry, settings.max_tokens),

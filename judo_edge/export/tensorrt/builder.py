@@ -14,6 +14,7 @@ import tensorrt as trt
 
 from judo_edge.errors import PlanError
 from judo_edge.export.tensorrt.job import BuildJob
+from judo_edge.export.tensorrt.model import model_with_sizes
 from judo_edge.export.tensorrt.report import Kernel, kernels_from_inspector, kernels_from_log
 
 Sink = Callable[["bytes | memoryview"], object]
@@ -106,7 +107,7 @@ def kernels_of_plan(data: memoryview) -> tuple[Kernel, ...]:
 
 def _parsed(job: BuildJob, network: trt.INetworkDefinition, listener: trt.ILogger) -> trt.OnnxParser:
     parser = trt.OnnxParser(network, listener)
-    if not parser.parse_from_file(str(job.onnx)):
+    if not parser.parse(model_with_sizes(job.onnx.read_bytes(), job.sizes), str(job.onnx)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         raise _refused(job, "cannot read", [f"{error.desc()} (node {error.node_name()})" for error in errors])
     return parser

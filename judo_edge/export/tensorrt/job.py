@@ -31,6 +31,8 @@ class BuildJob(Frozen):
     header: PlanHeader
     shapes: tuple[dict[str, tuple[Sizes, Sizes, Sizes]], ...]
     """For each profile, each input's least, best and greatest shape."""
+    sizes: dict[str, int] = {}
+    """Named axes that have one size in every profile; they are fixed in the graph itself."""
     workspace: Annotated[int, Field(gt=0)] = DEFAULT_WORKSPACE
     """Bytes."""
     facts: HeadFacts = HeadFacts()
