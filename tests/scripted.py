@@ -122,7 +122,7 @@ class ScriptedEngine:
         self.num_encoded = 0
         self.length = 0
         self._ids: list[int] = []
-        self._step = 0
+        self._step = self._prompt = 0
 
     def __enter__(self) -> ScriptedEngine:
         return self
@@ -141,26 +141,28 @@ class ScriptedEngine:
         return np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32)
 
     def start(self, capacity: int, prefix: Floats | None = None) -> None:
-        self.length = 0 if prefix is None else prefix.shape[0]
+        self.length, self._prompt = 0 if prefix is None else prefix.shape[0], 0
 
     def rewind(self, length: int) -> None:
-        self.length = length
+        self.length, self._step = length, length - self._prompt + 1
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
-        """Return the logits of the next scripted token."""
+        """Return the logits of the next scripted tokens, whatever was read; after the script its last one again."""
         num_new = inputs_embeds.shape[1]
         self.length += num_new
         if self.broken == "decode":
             raise ZeroDivisionError("a bug")
-        if num_new > 1:
+        if is_prompt := not self._prompt:
             self._begin(inputs_embeds)
-        logits = np.zeros((1, 1, tokenizer().get_vocab_size()), dtype=np.float32)
-        logits[0, 0, self._ids[self._step]] = 8.0
-        for rival in (" None", " ("):
-            token = tokenizer().encode(rival).ids[0]
-            logits[0, 0, token] = max(logits[0, 0, token], 5.0)
-        self._step += 1
-        return Decoded(logits, self.probe if num_new > 1 else None)
+            self._prompt = self.length
+        logits = np.zeros((1, len(rows), tokenizer().get_vocab_size()), dtype=np.float32)
+        for row in range(len(rows)):
+            logits[0, row, self._ids[min(self._step + row, len(self._ids) - 1)]] = 8.0
+            for rival in (" None", " ("):
+                token = tokenizer().encode(rival).ids[0]
+                logits[0, row, token] = max(logits[0, row, token], 5.0)
+        self._step += len(rows)
+        return Decoded(logits, self.probe if is_prompt else None)
 
     def _begin(self, inputs_embeds: Floats) -> None:
         """Find the query's rows: the first ones whose values are all equal."""
