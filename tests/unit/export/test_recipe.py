@@ -13,6 +13,14 @@ from judo_edge.export.recipe import Recipe, load_recipe, recipe_folder, recipe_n
 
 INT8 = (recipe_folder() / "cpu-int8.toml").read_text()
 
+SHIPPED = {
+    *(f"cpu-{form}" for form in ("fp32", "int8", "int4", "w8a8")),
+    *(f"jetson-agx-orin-{form}" for form in ("fp16", "int8", "int4", "w8a8")),
+    *(f"jetson-orin-nx-{form}" for form in ("int8", "int4")),
+    *(f"jetson-thor-{form}" for form in ("fp16", "int8", "int4")),
+    *(f"workstation-{form}" for form in ("fp16", "int8", "int4", "w8a8")),
+}
+
 
 def linear(name: str) -> LinearUse:
     return LinearUse(name.removesuffix(".weight"), name, None, name, 8, 8)
@@ -25,7 +33,7 @@ def load_text(tmp_path: Path, text: str) -> Recipe:
 
 
 def test_shipped_recipes_load_under_their_file_name() -> None:
-    assert {"cpu-fp32", "cpu-int8"} <= set(recipe_names())
+    assert set(recipe_names()) == SHIPPED
     for name in recipe_names():
         assert load_recipe(name).name == name
 
@@ -39,8 +47,8 @@ def test_recipe_is_found_in_an_installed_package(tmp_path: Path, monkeypatch: py
 
 
 def test_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(ConfigError, match=r"no recipe 'cpu-int4'; wanted: one of cpu-fp32, cpu-int8.*or a TOML file"):
-        load_recipe("cpu-int4")
+    with pytest.raises(ConfigError, match=r"no recipe 'cpu-int2'; wanted: one of cpu-fp32, .*cpu-int8.*or a TOML file"):
+        load_recipe("cpu-int2")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +64,13 @@ def test_unknown_name_lists_the_choices() -> None:
         ('name = "cpu-int8"', 'name = "a b"', "name"),
         ('lm_head = "int8-block"', "", "lm_head"),
         ("block = 128", "block = ", "mine.toml"),
+        ('dialect = "legacy"', 'dialect = "old"', "dialect"),
+        ('dtype = "float32"', 'dtype = "bfloat16"', "dtype"),
+        ('scales = "max-abs"', 'scales = "min"', "scales"),
+        ("layers_per_segment = 0", "layers_per_segment = -1", "layers_per_segment"),
+        ("head_parts = 1", "head_parts = 0", "head_parts"),
+        ('vision_linears = "float"', 'vision_linears = "int8-static"', "vision_linears"),
+        ('engine = "onnxruntime"', 'engine = "tensorrt"', "expands int8 blocks to float"),
     ],
 )
 def test_wrong_setting_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -93,3 +108,39 @@ def test_patterns_keep_tensors_and_must_name_one() -> None:
     recipe.check_patterns(names)
     with pytest.raises(ConfigError, match=r"names no tensor by '\*\.1\.mlp\.down_proj\.weight'"):
         recipe.check_patterns(names[:1])
+
+
+def test_tables_belong_to_their_forms(tmp_path: Path) -> None:
+    for table, form in (("int4", "int4-block"), ("static", "int8-static")):
+        with pytest.raises(ConfigError, match=rf"a table \[{table}\] only when a form is {form}"):
+            load_text(tmp_path, f"{INT8}\n[{table}]\n{'block = 32' if table == 'int4' else 'max_error = 0.1'}\n")
+    with pytest.raises(ConfigError, match=r"a table \[int4\] exactly when a form is int4-block"):
+        load_text(tmp_path, INT8.replace('decoder_linears = "int8-block"', 'decoder_linears = "int4-block"'))
+    with pytest.raises(ConfigError, match=r"sensitive.max_error"):
+        load_text(tmp_path, f"{INT8}\n[sensitive]\nmax_error = 0\n")
+
+
+def test_recipes_that_need_a_calibration_say_so(tmp_path: Path) -> None:
+    asking = {name for name in recipe_names() if load_recipe(name).needs_calibration}
+    assert asking == {name for name in SHIPPED if name.endswith("w8a8")}
+    assert load_text(tmp_path, f"{INT8}\n[sensitive]\nmax_error = 0.1\n").needs_calibration
+
+
+def test_shipped_recipes_suit_their_devices() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        on_cpu, on_orin = name.startswith("cpu"), "orin" in name
+        assert (recipe.engine == "onnxruntime") == on_cpu and (recipe.dtype == "float32") == on_cpu
+        assert recipe.dialect == ("legacy" if on_cpu or on_orin else "modern")
+        assert recipe.vision_linears == "float", "the tower stays float unless a user asks"
+    for form in ("int8", "int4"):
+        recipe = load_recipe(f"jetson-orin-nx-{form}")
+        assert (recipe.layers_per_segment, recipe.head_parts, recipe.lm_head) == (7, 2, "int8-channel")
+
+
+def test_every_key_of_a_shipped_recipe_has_a_comment() -> None:
+    for name in recipe_names():
+        lines = (recipe_folder() / f"{name}.toml").read_text().splitlines()
+        for before, line in zip(lines, lines[1:], strict=False):
+            if "=" in line and not line.startswith(("#", "name", "description")):
+                assert before.startswith("# "), (name, line)
