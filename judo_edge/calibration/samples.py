@@ -6,6 +6,7 @@ items, photos' hashes and JUDO's replies; knows no tensors.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,6 +78,11 @@ class Choice:
     minimum: int = MIN_SAMPLES
     held_out: float = 0.25
     """Share of each label that errors are measured on."""
+
+    def __post_init__(self) -> None:
+        """Refuse a minimum (ValueError) that would leave nothing to hold out."""
+        if self.minimum < 4:
+            raise ValueError(f"a minimum of {self.minimum} pairs, wanted at least 4")
 
 
 def pairs_from_csv(
@@ -159,10 +165,13 @@ def _check_count(path: Path, count: int, choice: Choice, left_out: dict[str, int
 def _pairs(
     items: list[tuple[Item, CellMask]], everything: Sequence[Item], choice: Choice, photos: _Photos
 ) -> Iterator[Pair]:
-    """Give every item its reference, question and reply; letters alternate, and every label has held-out pairs."""
-    ranks = {False: 0, True: 0}
-    every = max(2, round(1 / choice.held_out))
+    """Give every item its reference, question and reply.
+
+    Letters alternate, also among held-out pairs, and every label that has two items has a held-out one.
+    """
+    ranks, counts = {False: 0, True: 0}, Counter(item.is_defect for item, _ in items)
     for item, truth in items:
+        every = max(2, min(round(1 / choice.held_out), counts[item.is_defect]))
         rank = ranks[item.is_defect]
         ranks[item.is_defect] += 1
         question = detection_question(yes_first=(rank + rank // every) % 2 == 0)

@@ -26,8 +26,8 @@ def calibrate(
     accept: Annotated[
         list[Path] | None, typer.Option("--accept", help="Another acceptance set to keep apart; may be given again.")
     ] = None,
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="At most so many pairs.")] = 64,
-    min_samples: Annotated[int, typer.Option("--min-samples", min=2, help="Fewest pairs to accept.")] = 16,
+    samples: Annotated[int | None, typer.Option("--samples", min=4, help="At most so many pairs.")] = 64,
+    min_samples: Annotated[int, typer.Option("--min-samples", min=4, help="Fewest pairs to accept.")] = 16,
     profile: Annotated[
         Path | None, typer.Option("--profile", help="Prompt profile, if the checkpoint has none.")
     ] = None,

@@ -28,8 +28,9 @@ from judo_edge.calibration.run import calibrate
 from judo_edge.calibration.samples import Choice, pairs_from_csv
 from judo_edge.cli.calibrating import subject_from_checkpoint
 subject = subject_from_checkpoint(sys.argv[1], [], None)
-pairs = pairs_from_csv(Path(sys.argv[2]), (16, 16), Choice(minimum=8))
-calibrate(subject, pairs, Path(sys.argv[3]), Settings(search_tokens=40, error_tokens=20, sensitivity_samples=1))
+pairs = pairs_from_csv(Path(sys.argv[2]), (16, 16), Choice(minimum=4))
+settings = Settings(search_tokens=20, error_tokens=10, smooth_alphas=(0.5,), awq_powers=(0.5,))
+calibrate(subject, pairs, Path(sys.argv[3]), settings)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
@@ -37,7 +38,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads VmHWM from /proc")
 def test_peak_memory_does_not_grow_with_the_number_of_layers(tmp_path: Path) -> None:
-    items = write_items(tmp_path, 4, 4)
+    items = write_items(tmp_path, 2, 2)
     peaks = []
     for layers in LAYERS:
         checkpoint = write_random_checkpoint(tmp_path / f"{layers}", replace(SHAPE, layers=layers), image_size=56)

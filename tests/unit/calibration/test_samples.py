@@ -45,6 +45,13 @@ def test_both_letters_and_both_labels_occur_in_both_parts(tmp_path: Path) -> Non
     assert sum(pair.held_out for pair in chosen.pairs) == 4
 
 
+def test_a_few_pairs_have_held_out_ones_too(tmp_path: Path) -> None:
+    chosen = pairs(write_items(tmp_path, 3, 1))
+    assert [pair.held_out for pair in chosen.pairs] == [False, False, True, False]
+    with pytest.raises(ValueError, match="at least 4"):
+        Choice(minimum=3)
+
+
 def test_references_follow_the_rule_of_the_set(tmp_path: Path) -> None:
     path = write_items(tmp_path, 4, 4)
     rows = read_csv(path)
