@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from judo_edge.bundle.manifest import MANIFEST_NAME, Acceptance, FileEntry
-from judo_edge.bundle.reader import REPORT_PATTERN, Bundle, open_bundle
+from judo_edge.bundle.reader import LEFT_OVER, Bundle, open_bundle
 from judo_edge.errors import BundleError, OutputError
 from judo_edge.files import output_errors, sha256_of_bytes, sync_to_disk, write_atomic
 
@@ -122,9 +122,9 @@ def _manifest_bytes(bundle: Bundle, outcome: Outcome, name: str, entry: FileEntr
 
 
 def _remove_others(bundle: Bundle, name: str) -> None:
-    """Remove earlier reports, also those that an interrupted run left unlisted."""
+    """Remove earlier reports and what interrupted verifications left."""
     for path in bundle.folder.iterdir():
-        if REPORT_PATTERN.fullmatch(path.name) and path.name != name:
+        if LEFT_OVER.fullmatch(path.name) and path.name != name:
             path.unlink(missing_ok=True)
 
 

@@ -20,9 +20,8 @@ from judo_edge.errors import BundleError
 from judo_edge.files import sha256_of_bytes, sha256_of_file
 
 _EXPORT_AGAIN = "export the bundle again"
-REPORT_PATTERN = re.compile(r"acceptance-[0-9a-f]{12}\.json")
-"""Name of an acceptance report: a new report never replaces the file that the manifest still lists."""
-_LEFT_OVER = re.compile(rf"{REPORT_PATTERN.pattern}(\.partial-\d+)?|{re.escape(MANIFEST_NAME)}\.partial-\d+")
+LEFT_OVER = re.compile(rf"acceptance-[0-9a-f]{{12}}\.json(\.partial-\d+)?|{re.escape(MANIFEST_NAME)}\.partial-\d+")
+"""What an interrupted verification may leave: a report has a name of its own, so it never spoils the listed one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
     present.discard(MANIFEST_NAME)
     for name in sorted(set(manifest.files) - present):
         raise BundleError(f"{folder / name} is missing", action=_EXPORT_AGAIN)
-    for name in sorted(name for name in present - set(manifest.files) if not _LEFT_OVER.fullmatch(name)):
+    for name in sorted(name for name in present - set(manifest.files) if not LEFT_OVER.fullmatch(name)):
         raise BundleError(f"{folder / name} is not listed in the manifest", action="move it out of the bundle")
 
 

@@ -13,6 +13,7 @@ NUM_CANDIDATES = 1024
 """Logits that are compared at a place: the reference's best; the rest of a large vocabulary is never written."""
 NEAR_TIE = 0.5
 """Lead of the best token over the second, in logits, under which another kernel may choose the other."""
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,10 @@ class LogitDrift:
 def row_drift(rows: Floats, reference: Floats) -> RowDrift:
     """Compare (T, D) rows in order; not a number when a row is."""
     ours, theirs = rows.astype(np.float64), reference.astype(np.float64)
-    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosines = np.sum(ours * theirs, axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
-    errors = np.linalg.norm(ours - theirs, axis=1) / np.maximum(
-        np.linalg.norm(theirs, axis=1), np.finfo(np.float64).tiny
-    )
+    sizes = np.maximum(np.linalg.norm(theirs, axis=1), _TINY)
+    with np.errstate(invalid="ignore"):  # a row of infinities has no direction: not a number is the answer
+        cosines = np.sum(ours * theirs, axis=1) / np.maximum(np.linalg.norm(ours, axis=1) * sizes, _TINY)
+        errors = np.linalg.norm(ours - theirs, axis=1) / sizes
     return RowDrift(float(cosines.min()), float(cosines.mean()), float(errors.max()))
 
 

@@ -55,7 +55,7 @@ class Subject:
 
     def __init__(self, bundle: Bundle, engine: Engine, labelled: LabelledSet) -> None:
         """Make the inspector; what an earlier verification said of the bundle does not matter here."""
-        self._engine, self._bundle = engine, bundle
+        self._engine, self._bundle, self._is_read = engine, bundle, False
         self._inspector = Inspector(bundle.without_acceptance(), engine, labelled.references)
         self._embed = embed_from_table(bundle.embedding_table())
         tokenizer = Tokenizer.open(bundle.path_of(bundle.manifest.tokenizer))
@@ -73,11 +73,15 @@ class Subject:
         rows = self._rows(image)
         frame = Frame(item.image.name, "verification", image, time.monotonic_ns(), str(item.image))
         inspection = self._inspector.look(frame)
+        self._is_read = bool(inspection.ids)
         outcome = Outcome(item.is_defect, inspection.verdict, truth, inspection.cell_scores)
         return Look(outcome, inspection.ids, rows)
 
     def follow(self, ids: tuple[int, ...]) -> Trail:
-        """Return the logits along `ids`, for the item that was looked at last: its prompt is still in the cache."""
+        """Return the logits along `ids`, for the item that was looked at last: its prompt is still in the cache.
+
+        Not a number throughout when that look failed.
+        """
         parts: list[Floats] = []
         try:
             parts.extend(self._passes(ids))
@@ -93,9 +97,9 @@ class Subject:
 
     def _passes(self, ids: tuple[int, ...]) -> Iterator[Floats]:
         """Read the prompt's last token again and then the reply; each pass gives (S, V) logits."""
-        prompt = self._inspector.prompt
-        if self._engine.length < len(prompt):
+        if not self._is_read:
             raise EngineError("the prompt was not read", "a prompt that the engine reads", "see the verdict")
+        prompt = self._inspector.prompt
         self._engine.rewind(len(prompt) - 1)
         read = np.array([prompt.ids[-1], *ids[:-1]], dtype=np.int64)
         for start in range(0, len(read), CHUNK):
