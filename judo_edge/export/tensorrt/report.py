@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+_LIST = r"\[(?:[^{}\[\]]|\{[^{}]*\})*\]"
+"""A list of tensors, each in braces with brackets inside."""
 _LINE = re.compile(
-    r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: (?P<inputs>\[.*?\]), "
-    r"(?:Constants: (?P<constants>\[.*?\]), )?Outputs: (?P<outputs>\[.*?\]), (?P<rest>.*)$"
+    rf"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: (?P<inputs>{_LIST}), "
+    rf"(?:Constants: (?P<constants>{_LIST}), )?Outputs: (?P<outputs>{_LIST}), (?P<rest>.*)$"
 )
 _TENSOR = re.compile(
     r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<shape>[^\]]*)\].*?(?:Datatype|Format/Datatype): (?P<dtype>\w+)"
