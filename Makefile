@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check bench nano clean
+.PHONY: demo test check bench recipes nano clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ check: $(BIN)/.ready  ## style, types, layers
 
 bench: $(BIN)/.ready  ## the README's accuracy figures; DATA=folder of labelled sets
 	$(BIN)/python -m judo_edge.figures --out $(BENCH) $(if $(DATA),--data $(DATA))
+
+recipes: $(BIN)/.ready  ## every recipe against float32, JUDO-nano; DATA=folder of labelled sets
+	$(BIN)/python -m judo_edge.recipefigures --out $(BENCH)-recipes --data $(DATA)
 
 nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about 100 minutes on two cores)
 	$(BIN)/python -m judo_edge.adapt --out build/judo-nano

@@ -20,10 +20,10 @@ def heldout_pairs(kinds: tuple[str, ...], count: int, seed: int = HELDOUT_SEED) 
     return [draw_pair(rng, kinds[i // 2 % len(kinds)], bool(i % 2)) for i in range(count)]
 
 
-def items_from_pairs(pairs: list[Pair], folder: Path) -> Path:
-    """Write photos, masks and items.csv (all in the accept split) to a new folder and return the csv's path."""
+def items_from_pairs(pairs: list[Pair], folder: Path, split: str = "accept") -> Path:
+    """Write photos, masks and items.csv (all in one split) to a new folder and return the csv's path."""
     folder.mkdir(parents=True)
-    rows = [_written(pair, index, folder) for index, pair in enumerate(pairs)]
+    rows = [_written(pair, index, folder, split) for index, pair in enumerate(pairs)]
     path = folder / "items.csv"
     with path.open("w", newline="") as stream:
         table = csv.writer(stream)
@@ -32,11 +32,11 @@ def items_from_pairs(pairs: list[Pair], folder: Path) -> Path:
     return path
 
 
-def _written(pair: Pair, index: int, folder: Path) -> list[str]:
+def _written(pair: Pair, index: int, folder: Path, split: str) -> list[str]:
     query, reference, mask = f"{index:04d}.png", f"{index:04d}_normal.png", f"{index:04d}_mask.png"
     cv2.imwrite(str(folder / query), pair.query[:, :, ::-1])
     cv2.imwrite(str(folder / reference), pair.reference[:, :, ::-1])
     if pair.defect is None:
-        return [query, "good", "accept", pair.kind, reference, ""]
+        return [query, "good", split, pair.kind, reference, ""]
     cv2.imwrite(str(folder / mask), pair.mask.astype(np.uint8) * 255)
-    return [query, "defect", "accept", pair.kind, reference, mask]
+    return [query, "defect", split, pair.kind, reference, mask]
