@@ -72,4 +72,12 @@ def form_id(form: GraphForm) -> str:
     return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}"
 
 
-FORMS = (GraphForm(),)
+FORMS = (
+    GraphForm(),
+    GraphForm(dtype="float16"),
+    GraphForm(layers_per_segment=2, head_parts=2),
+    GraphForm(dialect="modern"),
+    GraphForm(dialect="modern", dtype="float16", layers_per_segment=3, head_parts=3),
+    GraphForm(dialect="modern", head_parts=2),
+)
+"""Every dialect and type, whole and in pieces."""

@@ -29,6 +29,9 @@ AcceptFailed = Annotated[
         "--accept-failed", metavar="GATE", help="Use the bundle although it failed this gate; repeat for each."
     ),
 ]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="NAME", help="onnxruntime, onnxruntime-cuda or tensorrt (needs its plans).")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier output of the same kind.")]
 Part = Annotated[str, typer.Option("--part", help="Part number.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of enrolled good parts.")]

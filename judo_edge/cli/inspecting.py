@@ -12,6 +12,7 @@ from judo_edge.cli.app import (
     EXIT_UNDECIDABLE,
     AcceptFailed,
     BundleName,
+    EngineName,
     Force,
     Part,
     Store,
@@ -67,6 +68,7 @@ def inspect(
     reference: Annotated[
         list[str] | None, typer.Option("--reference", metavar="IMG", help="Good photo to use instead of the store's.")
     ] = None,
+    engine_name: EngineName = "onnxruntime",
     threads: Threads = 0,
     accept_failed: AcceptFailed = None,
     force: Force = False,
@@ -87,7 +89,7 @@ def inspect(
     given = [photo_from_file(path) for path in _photos(reference or [])]
     references = NearestReference(given) if given else ReferenceStore(store).photos(part)
     opened = accepted_bundle(bundle, accept_failed)
-    with engine_from_bundle(opened, threads=threads) as engine:
+    with engine_from_bundle(opened, engine_name, threads) as engine:
         inspector = Inspector(opened, engine, references, accept_failed=accept_failed or ())
         known = acceptance_text(opened)
         facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source), known)
@@ -111,6 +113,7 @@ def evaluate(
         int | None, typer.Option("--limit", min=1, help="At most so many items, both labels alike.")
     ] = None,
     references: Annotated[int, typer.Option("--references", min=1, help="Candidate references per item.")] = 1,
+    engine_name: EngineName = "onnxruntime",
     threads: Threads = 0,
     accept_failed: AcceptFailed = None,
     force: Force = False,
@@ -125,7 +128,7 @@ def evaluate(
         check_target(json_file, force)
     labelled = LabelledSet.open(items, split, limit, references)
     opened = accepted_bundle(bundle, accept_failed)
-    with engine_from_bundle(opened, threads=threads) as engine, bar() as progress:
+    with engine_from_bundle(opened, engine_name, threads) as engine, bar() as progress:
         task = progress.add_task("evaluating", total=len(labelled.items), state="")
         results = []
         for outcome in outcomes(opened, engine, labelled, accept_failed=accept_failed or ()):
@@ -134,7 +137,8 @@ def evaluate(
     evaluation = evaluation_from_outcomes(results)
     _show_figures(evaluation)
     if json_file is not None:
-        about = {"bundle": opened.manifest.name, "digest": opened.digest, "items": str(items), "split": split}
+        about = {"bundle": opened.manifest.name, "digest": opened.digest, "engine": engine_name}
+        about |= {"items": str(items), "split": split}
         write_evaluation(
             json_file,
             {**evaluation.to_dict(), **about, "references": references, "acceptance": acceptance_text(opened)},

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "onnx", "onnxscript", "onnx_ir", "tensorrt", "asyncua", "peft", "safetensors")
+HEAVY = (
+    *("torch", "transformers", "onnx", "onnxscript", "onnx_ir", "asyncua", "peft", "safetensors"),
+    *("tensorrt", "tensorrt_rtx", "cuda", "pycuda", "cupy"),
+)
 
 
 @pytest.mark.parametrize("module", ["judo_edge.runtime", "judo_edge.evaluate", "judo_edge.cli"])

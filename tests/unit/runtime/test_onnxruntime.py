@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from judo_edge.bundle import Bundle
 from judo_edge.core import Floats
 from judo_edge.errors import DependencyError, EngineError
 from judo_edge.runtime.engines import engine_from_bundle
@@ -16,35 +17,34 @@ from judo_edge.runtime.engines.masks import causal_mask
 
 pytest.importorskip("torch", reason="needs the extra export")
 from judo_edge.export.graphs import GraphForm
-from tests.engines import FORMS, SHAPE, form_bundle, form_id, random_prompt
+from tests.engines import FORMS, SHAPE, form_id, random_prompt
 from tests.scripted import scripted_bundle
 
 NUM_TOKENS, CAPACITY = 9, 16
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=form_id)
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphEngine]:
-    bundle = form_bundle(tmp_path_factory.mktemp("form") / "bundle", request.param)
-    with engine_from_bundle(bundle, threads=1) as opened:
+def engine(request: pytest.FixtureRequest, bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[GraphEngine]:
+    with engine_from_bundle(bundle_of(request.param), threads=1) as opened:
         assert isinstance(opened, GraphEngine)
         yield opened
 
 
 @pytest.fixture(scope="module")
-def exact_keys(tmp_path_factory: pytest.TempPathFactory) -> Floats:
-    """Keys and values (P, L, 2, 1, Hkv, hd) of the test's prompt, from the plain graph itself."""
+def exact(bundle_of: Callable[[GraphForm], Bundle]) -> tuple[Floats, Floats]:
+    """Last logits, and keys and values (P, L, 2, 1, Hkv, hd), of the test's prompt from the plain graph itself."""
     import onnxruntime
 
-    bundle = form_bundle(tmp_path_factory.mktemp("exact") / "bundle", GraphForm())
+    bundle = bundle_of(GraphForm())
     embeds, positions = random_prompt(NUM_TOKENS)
     feeds = {
         "inputs_embeds": embeds, "positions": positions, "mask": causal_mask(NUM_TOKENS, 0),
         "past": np.zeros((0, SHAPE.layers, 2, 1, SHAPE.kv_heads, SHAPE.hidden_size // SHAPE.heads), np.float32),
-        "rows": np.array([0]),
+        "rows": np.array([NUM_TOKENS - 1]),
     }  # fmt: skip
     session = onnxruntime.InferenceSession(str(bundle.graph("decoder")[0]), providers=["CPUExecutionProvider"])
-    present: Floats = session.run(["present"], feeds)[0]
-    return present
+    logits, present = session.run(["logits", "present"], feeds)
+    return logits, present
 
 
 def tolerance(engine: GraphEngine) -> float:
@@ -61,6 +61,11 @@ def read(engine: GraphEngine, *cuts: int, rows: tuple[int, ...] = (-1,)) -> Floa
         wanted = np.array([row % (end - begin) for row in rows])
         logits = engine.advance(embeds[:, begin:end], positions[..., begin:end], wanted).logits.copy()
     return logits
+
+
+def test_every_form_says_what_the_plain_graph_says(engine: GraphEngine, exact: tuple[Floats, Floats]) -> None:
+    engine.start(CAPACITY)
+    assert np.abs(read(engine) - exact[0]).max() < tolerance(engine)
 
 
 def test_pieces_of_a_prompt_say_what_the_whole_says(engine: GraphEngine) -> None:
@@ -116,7 +121,8 @@ def test_photos_are_encoded_as_a_batch_or_one_by_one(engine: GraphEngine) -> Non
     assert np.abs(both[1:] - alone).max() < tolerance(engine) < np.abs(both[0] - both[1]).max()
 
 
-def test_exact_prefix_says_what_reading_it_says(engine: GraphEngine, exact_keys: Floats) -> None:
+def test_exact_prefix_says_what_reading_it_says(engine: GraphEngine, exact: tuple[Floats, Floats]) -> None:
+    exact_keys = exact[1]
     engine.start(CAPACITY)
     whole = read(engine)
     embeds, positions = random_prompt(NUM_TOKENS)
