@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from judo_edge.bundle import open_bundle
+from judo_edge.bundle.acceptance import Outcome, write_acceptance
 from judo_edge.cli import main
+from judo_edge.errors import BundleError
 from judo_edge.protocol.profile import load_profile
-from judo_edge.runtime import engines
+from judo_edge.runtime import Inspector, ReferenceStore, engines
 from tests.scripted import ScriptedEngine, red_means_bad, save_photo, scripted_bundle
 
 FIGURES = ("image_auroc", "cell_auroc", "cell_f1", "recall", "specificity", "invalid")
@@ -145,6 +148,32 @@ def test_tampered_bundle_is_named_and_nothing_is_made(capsys: pytest.CaptureFixt
     assert inspect() == 2
     assert "decoder.data was changed" in one_line(capsys) and not Path("out").exists()
     assert main(["info", "bundle"]) == 2
+
+
+def test_bundle_that_failed_its_verification_is_refused_until_accepted_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = Outcome(("cell_f1", "clear_flips"), "reference", "set/items.csv, split accept, 8 items", "onnxruntime")
+    write_acceptance(open_bundle("bundle"), failed, {"status": "failed"})
+    capsys.readouterr()
+    for some in ([], ["--accept-failed", "cell_f1"]):
+        assert inspect(*some) == 2
+        assert "clear_flips" in one_line(capsys) and not Path("out").exists()
+    assert inspect("--accept-failed", "cell_f1", "--accept-failed", "clear_flips") == 0
+    assert "failed its verification: cell_f1, clear_flips" in capsys.readouterr().err
+    line = json.loads(Path("out/verdicts.jsonl").read_text().splitlines()[0])
+    assert line["acceptance"].startswith("failed: cell_f1, clear_flips")
+    assert "verification: failed: cell_f1, clear_flips" in Path("out/report.html").read_text()
+    with pytest.raises(BundleError, match="clear_flips"):
+        Inspector(
+            open_bundle("bundle"), ScriptedEngine(red_means_bad), ReferenceStore(Path("references")).photos("lid")
+        )
+
+
+def test_unverified_bundle_is_used_and_the_run_says_so() -> None:
+    assert inspect() == 0
+    assert json.loads(Path("out/verdicts.jsonl").read_text().splitlines()[0])["acceptance"] == "not verified"
+    assert "verification: not verified" in Path("out/report.html").read_text()
 
 
 def test_unknown_bundle_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
