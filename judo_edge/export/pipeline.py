@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import judo_edge
 from judo_edge.bundle import BundleWriter, check_output
-from judo_edge.errors import AdapterError, CheckpointError
+from judo_edge.errors import AdapterError, CheckpointError, ConfigError
+from judo_edge.export.graphs import Dialect
 from judo_edge.export.inputs import SourceHashes, created_now
 from judo_edge.export.job import Job, Order, prepared
 from judo_edge.export.preflight import Preflight, check_room
@@ -81,7 +83,7 @@ def export_order(
     check_output(Path(out), force)
     chosen = load_recipe(recipe)
     if dialect:
-        chosen = Recipe.model_validate({**chosen.model_dump(), "dialect": dialect})
+        chosen = _with_dialect(chosen, dialect)
     folder = checkpoint_folder(checkpoint)
     return Order(
         folder,
@@ -102,7 +104,7 @@ def export(order: Order, progress: Progress | None = None, warn: Warn = lambda _
     needed = job.preflight()
     check_room(needed, order.out, warn)
     with WorkFolder(order.out, job.inputs, created_now(), job.plan.num_bytes, order.restart) as work:
-        hashed = _Counter("hashing", 0, sum(needed.files.values()), report)
+        hashed = _Counter("hashing", 0, needed.hashed, report)
         with (
             BundleWriter(order.out, order.force, work.bundle, hashed) as writer,
             SourceHashes(job.weights.checkpoint, work.journal.hashes, work.note_hash) as source,
@@ -146,6 +148,13 @@ def adapter_folder(checkpoint: Path, name_or_folder: str | Path) -> Path:
     raise AdapterError(
         f"{name_or_folder} is not a folder", f"an adapter folder{f', or one of {known}' if known else ''}"
     )
+
+
+def _with_dialect(recipe: Recipe, dialect: str) -> Recipe:
+    known = get_args(Dialect)
+    if dialect not in known:
+        raise ConfigError(f"dialect {dialect!r}", f"one of {', '.join(known)}")
+    return Recipe.model_validate({**recipe.model_dump(), "dialect": dialect})
 
 
 def _write(job: Job, work: WorkFolder, report: Progress) -> None:

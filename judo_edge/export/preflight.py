@@ -60,6 +60,11 @@ class Preflight:
         return sum(self.files.values())
 
     @property
+    def hashed(self) -> int:
+        """Return the bytes of the files that the manifest lists."""
+        return self.disk - self.files[MANIFEST_NAME]
+
+    @property
     def has_disk(self) -> bool:
         """Tell whether the bundle fits on the disk."""
         return self.free_disk + self.written >= self.disk + MARGIN_BYTES

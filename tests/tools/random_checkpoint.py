@@ -99,7 +99,8 @@ def write_random_adapter(folder: Path, shape: TinyShape, rank: int) -> Path:
     from tests.tiny import tiny_config
 
     folder.mkdir(parents=True)
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(DECODER_LINEARS), inference_mode=True)
+    modules = rf".*language_model.*\.({'|'.join(DECODER_LINEARS)})"  # the photos' tower has layers of these names too
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=modules, inference_mode=True)
     config.save_pretrained(str(folder))
     sizes: dict[str, tuple[int, ...]] = {}
     for name, (rows, columns) in _decoder_linears(_parameter_shapes(tiny_config(shape))):

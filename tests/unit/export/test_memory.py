@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from judo_edge.bundle import open_bundle
-from judo_edge.export import forms
+from judo_edge.export.forms import base
 from judo_edge.export.pipeline import ExportProgress, export_bundle
 from tests.tiny import TinyShape
 from tests.tools.random_checkpoint import SHAPES, measured_export, write_random_checkpoint
@@ -18,7 +18,7 @@ WIDE = TinyShape(vocab_size=40_000, hidden_size=128, intermediate_size=256, mrop
 
 
 def test_numpy_memory_stays_at_a_few_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(base, "CHUNK_BYTES", 1 << 20)
     checkpoint = write_random_checkpoint(tmp_path / "ck", WIDE, shards=3, image_size=56)
 
     def start(item: ExportProgress) -> None:

@@ -270,7 +270,7 @@ def test_adapter_of_another_base_is_refused(checkpoint: Path, tmp_path: Path) ->
 
 
 def test_unknown_names_list_the_choices(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with unchanged(tmp_path, ConfigError, r"wanted: one of cpu-fp32, cpu-int8"):
+    with unchanged(tmp_path, ConfigError, r"wanted: one of cpu-fp32, cpu-int4, cpu-int8"):
         export_bundle(checkpoint, recipe="nothing", out=tmp_path / "out")
     monkeypatch.setattr(pipeline, "shipped_checkpoints", lambda: {"judo-nano": checkpoint})
     assert checkpoint_folder("judo-nano") == checkpoint
