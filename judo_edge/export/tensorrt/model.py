@@ -1,8 +1,7 @@
-"""An ONNX file as the builder reads it: sizes that a plan fixes are fixed in the graph, and one attribute is left out.
+"""An ONNX file as the builder reads it: sizes that a plan fixes are fixed in the graph.
 
-TensorRT wants the capacity of a cache as a number in the graph, not as a profile of one size, and refuses
-`softmax_precision` (its fused attention has a softmax of its own). Works on protobuf's wire format, so that a device
-needs no ONNX package; weights stay in their own file. Field numbers are those of onnx.proto.
+TensorRT wants the capacity of a cache as a number in the graph, not as a profile of one size. Works on protobuf's wire
+format, so that a device needs no ONNX package; weights stay in their own file. Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ from typing import NamedTuple
 from judo_edge.errors import BundleError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _GRAPH_NODE = 7, 1
+_MODEL_GRAPH = 7
 _GRAPH_VALUES = (11, 12, 13)
 """Inputs, outputs and values in between."""
 _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM = 2, 1, 2, 1
 _DIM_VALUE, _DIM_PARAM = 1, 2
-_NODE_ATTRIBUTE, _ATTRIBUTE_NAME = 5, 1
-_REFUSED = b"softmax_precision"
 
 Edit = Callable[[bytes], bytes]
 
@@ -46,8 +43,7 @@ def model_with_sizes(data: bytes, sizes: Mapping[str, int]) -> bytes:
         return dimension
 
     value = _inside((_VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM), fixed)
-    edits = dict.fromkeys(_GRAPH_VALUES, value) | {_GRAPH_NODE: _without_refused}
-    return _edited(data, {_MODEL_GRAPH: lambda graph: _edited(graph, edits)})
+    return _edited(data, {_MODEL_GRAPH: lambda graph: _edited(graph, dict.fromkeys(_GRAPH_VALUES, value))})
 
 
 def _inside(path: tuple[int, ...], edit: Edit) -> Edit:
@@ -56,15 +52,6 @@ def _inside(path: tuple[int, ...], edit: Edit) -> Edit:
         return edit
     inner = _inside(path[1:], edit)
     return lambda message: _edited(message, {path[0]: inner})
-
-
-def _without_refused(node: bytes) -> bytes:
-    kept = [
-        field
-        for field in _fields(node)
-        if field.number != _NODE_ATTRIBUTE or Field(_ATTRIBUTE_NAME, _BYTES, _REFUSED) not in _fields(field.payload)
-    ]
-    return b"".join(map(_encoded, kept))
 
 
 def _edited(message: bytes, edits: Mapping[int, Edit]) -> bytes:
