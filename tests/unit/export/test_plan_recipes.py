@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.core import Floats
 from judo_edge.errors import CheckpointError, ConfigError, InputError
+from judo_edge.export import plan
 from judo_edge.export.checkpoint import open_checkpoint
-from judo_edge.export.graphs import graphs_from_config
+from judo_edge.export.graphs import ExportedGraphs, GraphForm, graphs_from_config
 from judo_edge.export.lora import MergedWeights
 from judo_edge.export.pipeline import export_bundle
 from judo_edge.export.plan import plan_export
@@ -29,6 +33,23 @@ LIMITS = {"fp32": 0, "fp16": 0.01, "int8": 0.04, "w8a8": 0.15, "int4": 0.35}
 order (errors near 1), not a small loss."""
 
 
+@cache
+def traced(checkpoint: Path, size: int, form: GraphForm) -> ExportedGraphs:
+    return graphs_from_config(checkpoint, size, form)
+
+
+@pytest.fixture(autouse=True)
+def tracing_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace each form of graph once, and hand out copies: tracing takes most of an export's time."""
+
+    def copies(config: Any, size: int, form: GraphForm) -> ExportedGraphs:
+        graphs = traced(checkpoint, size, form)
+        vision, *decoder = (replace(graph, model=graph.model.clone()) for graph in graphs.all)
+        return replace(graphs, vision=vision, decoder=tuple(decoder))
+
+    monkeypatch.setattr(plan, "graphs_from_config", copies)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return complete_checkpoint(tmp_path_factory.mktemp("model") / "tiny", 56, layers=LAYERS)
@@ -37,7 +58,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def calibration(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = MergedWeights(open_checkpoint(checkpoint))
-    linears = graphs_from_config(weights.checkpoint.config, 56).decoder[0].linears
+    linears = traced(checkpoint, 56, GraphForm()).decoder[0].linears
     errors = {"model.layers.1.mlp.down_proj.weight": {"int8-static": 0.5}}
     folder = tmp_path_factory.mktemp("calibration") / "made-up"
     return made_up_calibration(folder, weights, linears, errors, prefix_shape=(5, LAYERS, 2, 1, 2, 8)).folder
@@ -129,7 +150,7 @@ def test_calibration_is_asked_for_and_must_fit(checkpoint: Path, calibration: Pa
 
 def test_prefix_of_another_shape_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     weights = MergedWeights(open_checkpoint(checkpoint))
-    linears = graphs_from_config(weights.checkpoint.config, 56).decoder[0].linears
+    linears = traced(checkpoint, 56, GraphForm()).decoder[0].linears
     wrong = made_up_calibration(tmp_path / "cal", weights, linears, prefix_shape=(5, LAYERS, 2, 1, 2, 9))
     with pytest.raises(CheckpointError, match=r"prefix has shape \[5, 3, 2, 1, 2, 9\]"):
         plan_export(weights, load_recipe("cpu-w8a8"), None, wrong)

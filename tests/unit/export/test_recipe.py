@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,6 @@ def test_shipped_recipes_suit_their_devices() -> None:
 def test_every_key_of_a_shipped_recipe_has_a_comment() -> None:
     for name in recipe_names():
         lines = (recipe_folder() / f"{name}.toml").read_text().splitlines()
-        for before, line in zip(lines, lines[1:], strict=False):
+        for before, line in pairwise(lines):
             if "=" in line and not line.startswith(("#", "name", "description")):
                 assert before.startswith("# "), (name, line)
