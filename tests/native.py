@@ -190,6 +190,7 @@ class _Engine:
     def __init__(self, cuda: FakeCuda, log: Any, path: str, limits: list[dict[str, Any]]) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
         self.cuda, self.log, self.limits, self.fails = cuda, log, limits, False
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.inputs = {item.name: _TYPES[item.type] for item in self.session.get_inputs()}

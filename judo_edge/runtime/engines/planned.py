@@ -55,7 +55,7 @@ class PlanBackend:
     def capacity(self, wanted: int) -> int:
         """Return the plans' own capacity, or as many as are wanted where they leave it open."""
         if wanted > self._high:
-            action = f"judo-edge build --force --max-tokens {wanted}"
+            action = f"{next(iter(self._programs.values())).rebuild} --force --max-tokens {wanted}"
             raise EngineError(f"a prompt and reply of {wanted} positions", f"at most {self._high}", action)
         spare = max(self.widths, default=0)
         return max(self._low, min(self._high, wanted + spare))

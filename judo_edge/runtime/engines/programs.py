@@ -21,9 +21,13 @@ Limits = Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
 class Program:
     """A deserialised engine."""
 
-    def __init__(self, graph: str, engine: Any, limits: tuple[Limits, ...], log: Any) -> None:
-        """Take the engine and its profiles' limits in the plan's order; `log` keeps TensorRT's last error."""
+    def __init__(self, graph: str, engine: Any, limits: tuple[Limits, ...], log: Any, rebuild: str) -> None:
+        """Take the engine and its profiles' limits in the plan's order.
+
+        `log` keeps TensorRT's last error, `rebuild` is the command that makes the plan anew.
+        """
         self.graph, self._engine, self._log = graph, engine, log
+        self.rebuild = rebuild
         self.limits = limits
         # The tightest profile that holds a call is the one tuned for it.
         self._order = sorted(
@@ -37,7 +41,7 @@ class Program:
             if all(_holds(self.limits[index][name], bound.shape) for name, bound in inputs.items()):
                 return index
         shapes = ", ".join(f"{name} {bound.shape}" for name, bound in inputs.items() if not name.startswith("past_"))
-        action = "judo-edge build with a larger --max-tokens"
+        action = f"{self.rebuild} with a larger --max-tokens"
         raise EngineError(f"{self.graph}: no profile for {shapes}", "a shape within the plan's profiles", action)
 
     def context(self, profile: int, stream: int, scratch: int, scratch_bytes: int, strategy: Any) -> Any:
@@ -63,7 +67,7 @@ class Program:
 
     def _must(self, done: bool, what: str) -> None:
         if not done:
-            raise EngineError(f"{self.graph}: {what}: {self._log.last}", "a pass that runs", "judo-edge build --force")
+            raise EngineError(f"{self.graph}: {what}: {self._log.last}", "a pass that runs", f"{self.rebuild} --force")
 
 
 def limits_from_profiles(

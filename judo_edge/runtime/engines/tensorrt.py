@@ -32,9 +32,9 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     Raises DependencyError without TensorRT, PlanError when this machine is not supported or has no plans of the bundle.
     """
     layout = layout_from_manifest(bundle.manifest)
-    rebuild = f"judo-edge build {bundle.folder}"
     store = PlanStore(plans_folder(), key_of_user())
     environment = _environment(bundle, store)
+    rebuild = rebuild_command(bundle, environment)
     check_environment(environment, layout.dialect, rebuild)
 
     def plan_of(graph: str) -> Plan:
@@ -59,6 +59,11 @@ def opened_backend(
     entries = [bundle.manifest.graphs[graph] for graph in layout.graphs]
     strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
     return PlanBackend(cuda, strategy, programs, rooms_from_entries(entries, list(programs.values())))
+
+
+def rebuild_command(bundle: Bundle, environment: Environment) -> str:
+    """Return the command that makes a bundle's plans anew."""
+    return f"judo-edge build {bundle.folder} --backend {environment.backend}"
 
 
 def embedding_digest(bundle: Bundle, environment: Environment) -> str:
@@ -96,12 +101,13 @@ def _environment_or_none(builder: Builder) -> Environment | None:
 
 def _program(runtime: Any, log: Any, bundle: Bundle, layout: Layout, plan: Plan) -> Program:
     header = plan.header
+    rebuild = rebuild_command(bundle, header.environment)
     engine = runtime.deserialize_cuda_engine(plan.data)
     if engine is None:
         found = f"TensorRT refuses the plan of {header.graph}: {log.last}"
-        raise PlanError(found, f"a plan for {header.environment}", f"judo-edge build --force {bundle.folder}")
+        raise PlanError(found, f"a plan for {header.environment}", f"{rebuild} --force")
     shapes = {name: spec.shape for name, spec in bundle.manifest.graphs[header.graph].inputs.items()}
-    return Program(header.graph, engine, limits_from_profiles(header.profiles, shapes, layout.dialect), log)
+    return Program(header.graph, engine, limits_from_profiles(header.profiles, shapes, layout.dialect), log, rebuild)
 
 
 def _log(library: Any) -> Any:
