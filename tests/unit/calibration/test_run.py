@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -133,6 +135,24 @@ def test_a_full_disk_is_noticed_before_the_first_weight(
     with pytest.raises(OutputError, match="for hidden states"):
         calibrate(subject, chosen, tmp_path / "calibration", SMALL, progress=seen.append)
     assert not seen
+
+
+def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(
+    finished: Path, subject: Subject, chosen: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = os.pwrite
+
+    def full(handle: int, data: Any, place: int) -> int:
+        if "hidden-004" in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(handle, data, place)
+
+    monkeypatch.setattr("judo_edge.calibration.scratch.os.pwrite", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        calibrate(subject, chosen, tmp_path / "calibration", SMALL)
+    monkeypatch.undo()
+    calibrate(subject, chosen, tmp_path / "calibration", SMALL)
+    assert hashes(tmp_path / "calibration") == hashes(finished)
 
 
 def test_a_missing_tensor_is_named_and_finished_parts_stay(subject: Subject, chosen: PairSet, tmp_path: Path) -> None:
