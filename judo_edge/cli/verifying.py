@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from judo_edge.cli.app import EXIT_GATE, BundleName, Force, Threads, app, noted, opened_bundle
+from judo_edge.cli.stopping import export_bar
 
 if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
@@ -65,10 +66,10 @@ def verify(
         compared = compared_items(reference, opened, labelled, engine, threads, progress)
     figures = figures_from_compared(compared)
     results = gate_results(limits, figures)
+    print_table(("gate", "limit", "measured", "from", ""), gate_rows(results))
     setting = Setting(opened, reference, tuple(items), split, references, engine)
     accepted = accepted_from_results(setting, compared, results)
     written = write_acceptance(opened, accepted, report_content(setting, compared, figures, results), force)
-    print_table(("gate", "limit", "measured", "from", ""), gate_rows(results))
     assert written.manifest.acceptance
     typer.echo(f"{written.folder}: {written.manifest.acceptance.status}, report {written.manifest.acceptance.report}")
     if accepted.failed:
@@ -79,7 +80,8 @@ def _reference(against: str, adapters: list[str], bundle: Bundle, allow_other_so
     from judo_edge.files import cache_folder
     from judo_edge.parity.sources import reference_bundle
 
-    return reference_bundle(against, adapters, bundle, cache_folder(), allow_other_source, note=noted)
+    with export_bar() as report:
+        return reference_bundle(against, adapters, bundle, cache_folder(), allow_other_source, report, noted)
 
 
 @contextmanager
