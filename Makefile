@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check bench recipes nano clean
+.PHONY: demo test bindings check bench recipes nano clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +20,11 @@ demo: $(BIN)/.ready  ## export JUDO-nano to INT8, enrol references, inspect real
 	$(BIN)/pip install --quiet elpv-dataset==1.0.0.post1
 	$(BIN)/python -m judo_edge.demo --force --out $(RUN)
 
-test: $(BIN)/.ready  ## all tests
+test: $(BIN)/.ready bindings  ## all tests
 	$(BIN)/python -m pytest
+
+bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the tests; without network those skip
+	-$(BIN)/python -m tests.tools.bindings
 
 check: $(BIN)/.ready  ## style, types, layers
 	$(BIN)/ruff check .

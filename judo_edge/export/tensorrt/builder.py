@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, SupportsInt, cast
 
 import tensorrt as trt
 
@@ -58,7 +58,7 @@ class Monitor(trt.IProgressMonitor):
         trt.IProgressMonitor.__init__(self)
         self._tell = tell
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
         """Tell the outer steps only."""
         if parent_phase is None:
             self._tell(phase_name)
@@ -66,7 +66,7 @@ class Monitor(trt.IProgressMonitor):
     def phase_finish(self, phase_name: str) -> None:
         """Nothing to tell."""
 
-    def step_complete(self, phase_name: str, step: int) -> bool:
+    def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
         """Go on."""
         return True
 
@@ -92,7 +92,7 @@ def build(job: BuildJob, timing: bytes, sink: Sink, tell: Tell) -> tuple[list[Ke
         raise _refused(job, "cannot build", listing.complaints)
     del parser  # holds the weights that the network points at
     cache: trt.ITimingCache | None = config.get_timing_cache()
-    return listing.kernels, bytes(cache.serialize()) if cache else b""
+    return listing.kernels, bytes(cast(Any, cache.serialize())) if cache else b""
 
 
 def kernels_of_plan(data: memoryview) -> tuple[Kernel, ...]:
@@ -116,8 +116,8 @@ def _parsed(job: BuildJob, network: trt.INetworkDefinition, listener: trt.ILogge
 def _add_profiles(job: BuildJob, builder: trt.Builder, config: trt.IBuilderConfig) -> None:
     for shapes, wanted in zip(job.shapes, job.header.profiles, strict=True):
         profile: trt.IOptimizationProfile = builder.create_optimization_profile()
-        for name, (least, best, greatest) in shapes.items():
-            profile.set_shape(name, trt.Dims(least), trt.Dims(best), trt.Dims(greatest))
+        for name, shapes_of_input in shapes.items():
+            profile.set_shape(name, *(trt.Dims(list(shape)) for shape in shapes_of_input))
         if config.add_optimization_profile(profile) < 0:
             raise _refused(job, f"refuses the profile {wanted.name} for", [])
 
@@ -137,28 +137,31 @@ def _name_capability(config: Any, capability: str) -> None:
 
 def _run(builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, sink: Sink) -> bool:
     """Build, in pieces where the builder can: the whole plan is then never in memory a second time."""
-    if hasattr(builder, "build_serialized_network_to_stream") and hasattr(trt, "IStreamWriter"):
-        return _streamed(builder, network, config, sink)
+    writer: Any = getattr(trt, "IStreamWriter", None)
+    if writer is not None and hasattr(builder, "build_serialized_network_to_stream"):
+        return _streamed(builder, network, config, sink, writer)
     plan: trt.IHostMemory | None = builder.build_serialized_network(network, config)
     if plan is not None:
         sink(memoryview(cast(Any, plan)))  # no copy
     return plan is not None
 
 
-def _streamed(builder: Any, network: trt.INetworkDefinition, config: trt.IBuilderConfig, sink: Sink) -> bool:
-    """Build into `sink`; what it raises must not cross the builder's own code, so it is raised here."""
+def _streamed(
+    builder: Any, network: trt.INetworkDefinition, config: trt.IBuilderConfig, sink: Sink, writer: Any
+) -> bool:
+    """Build into `sink` by a class `writer`; what `sink` raises must not cross the builder's own code."""
     failures: list[Exception] = []
 
-    class Stream(trt.IStreamWriter):
+    class Stream(writer):
         def __init__(self) -> None:
-            trt.IStreamWriter.__init__(self)
+            writer.__init__(self)
 
-        def write(self, data: bytes) -> int:
+        def write(self, *data: Any) -> int:
             try:
-                sink(data)
+                sink(data[0])
             except Exception as error:
                 failures.append(error)
-            return 0 if failures else len(data)
+            return 0 if failures else len(data[0])
 
     done = bool(builder.build_serialized_network_to_stream(network, config, Stream()))
     for failure in failures[:1]:

@@ -1,8 +1,8 @@
 """How much memory and disk a build needs, before it starts.
 
-peak = BASE + FACTOR x weights of the graph. Measured with TensorRT for RTX 1.7.1 on a CPU (tests/tools/build_memory.py
-makes the figures again): one graph in a process of its own, plan streamed to disk. A builder that times kernels on the
-GPU also puts one copy of the weights and its workspace there; on a Jetson that comes out of the same memory.
+peak = BASE + FACTOR x weights of the graph. Measured with TensorRT for RTX 1.7.1 on a CPU (tests/tools/segments.py
+makes the figures again): one graph in a process of its own, 1, 2 and 4 layers of 7B width in int8. A builder that times
+kernels on the GPU also puts one copy of the weights and its workspace there; on a Jetson that is the same memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from judo_edge.plans import Environment
+from judo_edge.plans.rows import version_from_text
 
-BASE = 400_000_000
+BASE = 300_000_000
 """Bytes; libraries of the builder and of its process."""
-FACTOR = 3.2
-"""Greatest resident bytes for each byte of weights."""
+FACTOR = 2.8
+"""Greatest resident bytes for each byte of weights, the plan streamed to disk."""
+WHOLE_PLAN = 1.0
+"""More of it where the builder hands the plan over in one piece."""
+_STREAMS_FROM = (10, 13)
+"""A version of TensorRT that is known to hand it over in pieces; 10.3 does not."""
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -42,7 +47,9 @@ def estimate_from_weights(weights: int, workspace: int, environment: Environment
     """Estimate the build of a graph with `weights` bytes; TensorRT for RTX runs nothing on the GPU while it builds."""
     device = 0 if environment.backend == "tensorrt_rtx" else weights + workspace
     shared = environment.platform.startswith("jetson-")
-    return Estimate(weights, round(BASE + FACTOR * weights), device, shared)
+    streams = environment.backend == "tensorrt_rtx" or version_from_text(environment.version) >= _STREAMS_FROM
+    factor = FACTOR if streams else FACTOR + WHOLE_PLAN
+    return Estimate(weights, round(BASE + factor * weights), device, shared)
 
 
 def available_memory(meminfo: Path = _MEMINFO) -> int | None:
