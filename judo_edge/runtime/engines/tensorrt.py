@@ -10,8 +10,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from judo_edge.errors import DependencyError, PlanError
-from judo_edge.plans import Environment, Plan, PlanStore, check_environment, current_environment, key_of_user
+from judo_edge.errors import DependencyError, EngineError, PlanError
+from judo_edge.plans import (
+    Environment,
+    Plan,
+    PlanStore,
+    check_environment,
+    current_environment,
+    gpu_of_driver,
+    key_of_user,
+)
 from judo_edge.plans.environment import Backend as Builder
 from judo_edge.plans.store import plans_folder
 from judo_edge.runtime.engines.cuda import Cuda, open_cuda
@@ -29,7 +37,8 @@ _BUILDERS: tuple[Builder, ...] = ("tensorrt", "tensorrt_rtx")
 def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     """Return the engine of a bundle, not yet entered; `threads` does not matter here.
 
-    Raises DependencyError without TensorRT, PlanError when this machine is not supported or has no plans of the bundle.
+    Raises EngineError without a GPU, DependencyError without TensorRT, PlanError when this machine is not supported or
+    has no plans of the bundle.
     """
     layout = layout_from_manifest(bundle.manifest)
     store = PlanStore(plans_folder(), key_of_user())
@@ -53,9 +62,13 @@ def opened_backend(
 
     Raises PlanError when TensorRT refuses one.
     """
-    log = _log(library)
-    runtime = library.Runtime(log)
-    programs = {graph: _program(runtime, log, bundle, layout, plan_of(graph)) for graph in layout.graphs}
+    try:
+        log = _log(library)
+        runtime = library.Runtime(log)
+        programs = {graph: _program(runtime, log, bundle, layout, plan_of(graph)) for graph in layout.graphs}
+    except BaseException:
+        cuda.close()
+        raise
     entries = [bundle.manifest.graphs[graph] for graph in layout.graphs]
     strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
     return PlanBackend(cuda, strategy, programs, rooms_from_entries(entries, list(programs.values())))
@@ -84,6 +97,8 @@ def loaded_library(builder: Builder) -> Any:
 
 def _environment(bundle: Bundle, store: PlanStore) -> Environment:
     """Return the environment of the builder that has plans of the bundle, the first one installed if none has."""
+    if gpu_of_driver() is None:
+        raise EngineError("no NVIDIA GPU with a driver on this machine", "one", "use the engine onnxruntime")
     installed = [item for item in map(_environment_or_none, _BUILDERS) if item is not None]
     if not installed:
         return current_environment(_BUILDERS[0])  # raises, and says what to install

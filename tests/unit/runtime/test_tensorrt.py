@@ -15,13 +15,14 @@ import pytest
 from judo_edge.bundle import Bundle
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError, PlanError
-from judo_edge.runtime.engines import engine_from_bundle
+from judo_edge.plans import Gpu, PlanStore, gpu_of_driver, key_of_user, plans_folder
+from judo_edge.runtime.engines import engine_from_bundle, tensorrt
 from judo_edge.runtime.engines.graphs import GraphEngine
 
 pytest.importorskip("torch", reason="needs the extra export")
 from judo_edge.export.graphs import GraphForm
 from tests.engines import FORMS, form_bundle, form_id, random_prompt
-from tests.native import FakeCuda, fake_plan, native_engine
+from tests.native import ENVIRONMENT, FakeCuda, fake_plan, fake_tensorrt, native_engine
 from tests.tiny import TinyShape
 
 NUM_TOKENS, CAPACITY, NUM_STEPS = 70, 100, 12
@@ -176,6 +177,54 @@ def test_plan_that_tensorrt_refuses_names_the_rebuild(bundle: Bundle, monkeypatc
     monkeypatch.setattr("tests.native.fake_plan", lambda *_: garbage)
     with pytest.raises(PlanError, match=r"bad plan.*judo-edge build"), native_engine(bundle, FakeCuda()):
         pass
+
+
+def seal(bundle: Bundle, graphs: tuple[str, ...]) -> PlanStore:
+    """Write sealed "plans" where the engine looks for them."""
+    store = PlanStore(plans_folder(), key_of_user())
+    for graph in graphs:
+        plan = fake_plan(bundle, graph)
+        store.write(plan.header, plan.data)
+    return store
+
+
+@pytest.fixture
+def on_a_jetson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCuda:
+    """Stand on a device with TensorRT, CUDA and a key of its own."""
+    cuda = FakeCuda(is_integrated=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(tensorrt, "gpu_of_driver", lambda: Gpu("8.7", "13.2"))
+    monkeypatch.setattr(tensorrt, "current_environment", lambda builder: ENVIRONMENT)
+    monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
+    monkeypatch.setattr(tensorrt, "loaded_library", lambda builder: fake_tensorrt(cuda))
+    return cuda
+
+
+def test_sealed_plans_are_found_by_name_and_run(bundle: Bundle, on_a_jetson: FakeCuda) -> None:
+    seal(bundle, ("vision", *bundle.manifest.decoder))
+    with engine_from_bundle(bundle, "tensorrt") as native, engine_from_bundle(bundle, threads=1) as plain:
+        assert isinstance(native, GraphEngine) and isinstance(plain, GraphEngine)
+        assert written(native)[0] == written(plain)[0]
+    assert on_a_jetson.is_closed
+
+
+def test_changed_or_missing_plan_reaches_no_library(bundle: Bundle, on_a_jetson: FakeCuda) -> None:
+    store = seal(bundle, ("vision",))
+    with pytest.raises(PlanError, match="judo-edge build"), engine_from_bundle(bundle, "tensorrt"):
+        pass
+    path = store.path(bundle.content_digest, ENVIRONMENT, "vision")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(PlanError, match="changed"), engine_from_bundle(bundle, "tensorrt"):
+        pass
+    assert on_a_jetson.is_closed
+
+
+def test_no_gpu_is_said_before_anything_else(bundle: Bundle) -> None:
+    if gpu_of_driver() is not None:
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(EngineError, match="no NVIDIA GPU"):
+        engine_from_bundle(bundle, "tensorrt")
 
 
 def test_digest_names_the_environment(bundle: Bundle) -> None:
