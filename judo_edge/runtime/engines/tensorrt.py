@@ -50,7 +50,8 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
         return store.read(bundle.content_digest, environment, graph, rebuild)
 
     def opened() -> PlanBackend:
-        return opened_backend(open_cuda(), loaded_library(environment.backend), bundle, layout, plan_of)
+        library = loaded_library(environment.backend)
+        return opened_backend(open_cuda(), library, bundle, layout, plan_of)
 
     return GraphEngine("tensorrt", embedding_digest(bundle, environment), layout, opened)
 
