@@ -20,7 +20,7 @@ from judo_edge.calibration.plot import svg_from_layers
 from judo_edge.calibration.samples import PairSet
 from judo_edge.calibration.scratch import Scratch
 from judo_edge.calibration.steps import Step, StepResult, Subject
-from judo_edge.calibration.work import StepFile, WorkFolder
+from judo_edge.calibration.work import WorkFolder
 from judo_edge.calibration.writer import ArraySource, check_target, put_in_place, seal_folder, write_arrays
 from judo_edge.core import Floats
 from judo_edge.errors import OutputError
@@ -122,31 +122,33 @@ class _StackedPrefix:
 def _collect(work: WorkFolder, steps: Sequence[Step], job: Job) -> CalibrationFile:
     """Write the three files of the output into the working folder."""
     folder, provenance = work.folder / "done", job.provenance
+    files = [file for number in range(len(steps)) if (file := work.step(number))]
+    content = CalibrationFile(
+        files={},
+        provenance=provenance,
+        prefix_ids=tuple(int(i) for i in job.prefix),
+        linears=tuple(entry for file in files for entry in file.linears),
+        layers=tuple(file.layer for file in files if file.layer is not None),
+    )
+    title = "+".join([provenance.source.checkpoint, *(item.name for item in provenance.source.adapters)])
     shutil.rmtree(folder, ignore_errors=True)
     with output_errors(folder):
         folder.mkdir()
-        files: list[StepFile] = [file for number in range(len(steps)) if (file := work.step(number))]
-        arrays: dict[str, ArraySource] = {}
-        prefixes: list[ArraySource] = []
-        for number in range(len(steps)):
-            found: dict[str, ArraySource] = dict(work.arrays(number))
-            prefixes += [found.pop(PREFIX_TENSOR)] if PREFIX_TENSOR in found else []
-            arrays |= found
-        if job.prefix.size:
-            arrays[PREFIX_TENSOR] = _StackedPrefix(prefixes)
-        write_arrays(folder / TENSORS_NAME, arrays)
-        layers = tuple(file.layer for file in files if file.layer is not None)
-        title = "+".join([provenance.source.checkpoint, *(item.name for item in provenance.source.adapters)])
-        linears = tuple(entry for file in files for entry in file.linears)
-        (folder / PLOT_NAME).write_text(svg_from_layers(layers, linears, title), encoding="utf-8")
-        content = CalibrationFile(
-            files={},
-            provenance=provenance,
-            prefix_ids=tuple(int(i) for i in job.prefix),
-            linears=linears,
-            layers=layers,
-        )
+        write_arrays(folder / TENSORS_NAME, _arrays_of(work, len(steps)))
+        plot = svg_from_layers(content.layers, content.linears, title)
+        (folder / PLOT_NAME).write_text(plot, encoding="utf-8")
         return seal_folder(folder, content, (TENSORS_NAME, PLOT_NAME))
+
+
+def _arrays_of(work: WorkFolder, num_steps: int) -> dict[str, ArraySource]:
+    """Return every array of the finished parts, the prefix of all layers as one."""
+    arrays: dict[str, ArraySource] = {}
+    prefixes: list[ArraySource] = []
+    for number in range(num_steps):
+        found: dict[str, ArraySource] = dict(work.arrays(number))
+        prefixes += [found.pop(PREFIX_TENSOR)] if PREFIX_TENSOR in found else []
+        arrays |= found
+    return {**arrays, PREFIX_TENSOR: _StackedPrefix(prefixes)}
 
 
 def _check_space(work: WorkFolder, steps: Sequence[Step]) -> None:
