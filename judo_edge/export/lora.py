@@ -51,7 +51,7 @@ class MergedWeights:
         values = tensor.rows(start, stop)
         for adapter in self.adapters:
             if pair := adapter.pairs.get(name):
-                values = values + delta_rows(pair, start, stop).reshape(values.shape)
+                values += delta_rows(pair, start, stop).reshape(values.shape)
         if not np.isfinite(values).all():
             raise CheckpointError(
                 f"{name} holds values that are not finite", action="check how it was trained or copied"
@@ -69,13 +69,19 @@ def delta_rows(pair: LoraPair, start: int, stop: int) -> Floats:
 
     An embedding's product is transposed. A convolution's kernels are columns, which is the same sum.
     """
-    down = torch.from_numpy(pair.down.rows(0, pair.down.num_rows)).flatten(1)
+    down = _factor(pair.down.rows(0, pair.down.num_rows))
     if pair.is_embedding:
-        up = torch.from_numpy(pair.up.rows(0, pair.up.num_rows))
-        product = (up @ down[:, start:stop]).T
+        product = (_factor(pair.up.rows(0, pair.up.num_rows)) @ down[:, start:stop]).T
     else:
-        product = torch.from_numpy(pair.up.rows(start, stop)).flatten(1) @ down
-    return (product * pair.scaling).numpy()
+        product = _factor(pair.up.rows(start, stop)) @ down
+    values: Floats = product.mul_(pair.scaling).numpy()
+    return values
+
+
+def _factor(values: Floats) -> torch.Tensor:
+    """Return a factor as a matrix in torch's own memory: a product's last bit may depend on how operands are aligned,
+    and an export that goes on must give the bytes of one that was never stopped."""
+    return torch.from_numpy(values).flatten(1).clone()
 
 
 def _check_adapter(checkpoint: Checkpoint, adapter: Adapter) -> None:

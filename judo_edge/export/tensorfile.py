@@ -120,5 +120,7 @@ def _tensor_from_entry(path: Path, name: str, entry: Any, start: int) -> StoredT
 
 def _float32_from_stored(values: npt.NDArray[Any], dtype: str) -> Floats:
     if dtype == "BF16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
+        wide = values.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     return values.astype(np.float32, copy=False)
