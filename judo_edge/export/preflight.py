@@ -25,9 +25,9 @@ from judo_edge.export.stream import JOINED_BYTES, Layout, num_bytes_of, workers
 MARGIN_BYTES = 16 << 20
 """Disk allowed beyond the bundle: journal, folders, blocks that are not full."""
 
-_CHUNKS = 24
-"""Chunks of float32 that a form's thread holds at most: stored, merged, scaled and rounded rows, their copies, and what
-the allocator keeps of earlier ones. Measured with forms of 7B: 13 to 15 for one kind of form, 19 in a whole export."""
+_CHUNKS = 12
+"""Chunks of float32 that a form's thread holds at most: stored, merged, scaled and rounded rows and their copies. 5 to 7
+were measured with matrices of 7B; the rest is for what the allocator keeps of earlier ones."""
 _MOST_FLOATS = 8
 """Bytes of float32 for a byte of the smallest form, int4."""
 _GRAM_BYTES = 28
