@@ -59,7 +59,7 @@ def _exported(name: str, recipe: str, folder: Path) -> Path:
     except ModuleNotFoundError as error:
         found = f"{name} has to be exported, which needs the package {error.name!r}"
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
-    return export_bundle(_assets() / name, recipe=recipe, out=folder, force=True)
+    return export_bundle(_assets() / name, recipe=recipe, out=folder, force=True, restart=True)  # seconds: none is kept
 
 
 def _digest(folder: Path) -> str:

@@ -1,8 +1,7 @@
-"""Everything that can be decided, and refused, before a byte is written: graphs, form of every tensor, space needed."""
+"""Everything that can be decided, and refused, before a byte is written: graphs, form of every tensor."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -21,7 +20,7 @@ from judo_edge.bundle import (
     TensorSpec,
 )
 from judo_edge.calibration import Calibration
-from judo_edge.errors import CheckpointError, ConfigError, OutputError
+from judo_edge.errors import CheckpointError, ConfigError
 from judo_edge.export.facts import model_facts, preprocessing, profile_file, tokenizer_file
 from judo_edge.export.forms import (
     Choice,
@@ -42,8 +41,6 @@ from judo_edge.protocol.profile import load_profile
 
 EMBEDDING_FILE = "embedding.bin"
 PREFIX_FILE = "prefix.bin"
-_SMALL_FILES = 64 << 20
-"""Bytes allowed for graphs, tokenizer and manifest in the estimate of space."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +119,6 @@ def plan_export(
 def graph_form(recipe: Recipe) -> GraphForm:
     """Return how a recipe wants the graphs written down."""
     return GraphForm(recipe.dialect, recipe.dtype, recipe.layers_per_segment, recipe.head_parts)
-
-
-def check_space(out: Path, num_bytes: int) -> None:
-    """Raise OutputError when the disk of `out` has no room for the bundle."""
-    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    free, wanted = shutil.disk_usage(folder).free, num_bytes + _SMALL_FILES
-    if free < wanted:
-        found = f"{folder} has {free / 1e9:.2f} GB free"
-        raise OutputError(found, f"{wanted / 1e9:.2f} GB for {out.name}", "free space or choose another folder")
 
 
 def drop_notes(model: ir.Model) -> None:
