@@ -9,6 +9,7 @@ factor over the weights: the figures behind `judo_edge.export.tensorrt.memory`.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ QWEN_7B = TinyShape(
     mrope_section=(16, 24, 24),
 )
 """One decoder layer of Qwen2.5-VL-7B, a small vocabulary and a tiny tower for photos."""
+HEADS = HeadFacts(heads=28, kv_heads=4, head_dim=128, capacity=1536)
 CAPABILITY = "8.6"
 BLOCK = 128
 INPUT_SCALE = 0.05
@@ -47,12 +49,17 @@ def segment(shape: TinyShape, dialect: Any, form: str) -> GraphSpec:
     return in_form(graph, form)
 
 
-def in_form(graph: GraphSpec, form: str) -> GraphSpec:
-    """Return a copy of a graph whose linear layers are in a form: float, int8-channel, int8-static or int4-block."""
+def in_form(graph: GraphSpec, form: str, leave: tuple[str, ...] = ()) -> GraphSpec:
+    """Return a copy of a graph whose linear layers are in a form: float, int8-channel, int8-static or int4-block.
+
+    Those whose node is named in `leave` stay float.
+    """
     copy = replace(graph, model=graph.model.clone())
     rewriter = LinearRewriter(copy)
-    bits, block = (4, BLOCK) if form == "int4-block" else (8, 0)
-    for linear in copy.linears if form != "float" else ():
+    bits = 4 if form == "int4-block" else 8
+    linears = [linear for linear in copy.linears if form != "float" and linear.node not in leave]
+    for linear in linears:
+        block = math.gcd(BLOCK, linear.in_features) if bits == 4 else 0  # whole blocks
         scale = INPUT_SCALE if form == "int8-static" else None
         rewriter.use_dequantized(linear, Grid(bits, block, "float16", False), None, scale)
     return copy
@@ -79,14 +86,17 @@ def _maker(value: Any) -> Callable[[], np.ndarray[Any, Any]]:
     return make
 
 
-def built(graph: GraphSpec, dialect: str, path: Path, store: Path, tokens: int = 1536) -> tuple[Built, LayerReport]:
+def built(
+    graph: GraphSpec, dialect: str, path: Path, store: Path, heads: HeadFacts = HEADS
+) -> tuple[Built, LayerReport]:
     """Build a written graph and return what it took and the builder's kernels."""
+    tokens = heads.capacity
     inputs = {spec.name: spec.shape for spec in graph.inputs}
     profiles = profiles_of(inputs, dialect, tokens)
     shapes = tuple(shapes_in(profile, inputs, dialect) for profile in profiles)
     environment = current_environment("tensorrt_rtx", CAPABILITY)
     header = PlanHeader(bundle="0" * 64, graph=graph.name, environment=environment, profiles=profiles)
-    facts = HeadFacts(heads=28, kv_heads=4, head_dim=128, capacity=tokens if dialect == "modern" else 0)
+    facts = heads.model_copy(update={} if dialect == "modern" else {"capacity": 0})
     job = BuildJob(
         onnx=path, store=store, header=header, shapes=shapes, sizes=fixed_sizes(inputs, shapes), facts=facts, ahead=True
     )
