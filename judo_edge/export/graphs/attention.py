@@ -42,16 +42,20 @@ def folded_attention(
 ) -> tuple[Tensor, None]:
     """Attend with grouped queries without copying keys and values for each query head.
 
-    query (B, heads, S, d) is read as (B, kv_heads, group * S, d). `attention_mask` is additive, (B, 1, S, P + S).
-    Returns (B, S, heads, d) and None, as transformers expects.
+    query (B, heads, S, d) is read as (B, kv_heads, group * S, d). `attention_mask` is additive and `folded_mask`
+    already, (B, 1, group * S, P + S): TensorRT fuses attention where nothing is reshaped between the products. Returns
+    (B, S, heads, d) and None, as transformers expects.
     """
     batch, heads, rows, width = query.shape
-    kv_heads, columns = key.shape[1], key.shape[2]
-    folded = (query * scaling).reshape(batch, kv_heads, -1, width)
-    scores = torch.matmul(folded, key.transpose(2, 3)).reshape(batch, heads, rows, columns)
-    weights = torch.softmax((scores + attention_mask).float(), dim=-1).to(value.dtype)
-    mixed = torch.matmul(weights.reshape(batch, kv_heads, -1, columns), value)
-    return mixed.reshape(batch, heads, rows, width).transpose(1, 2), None
+    folded = (query * scaling).reshape(batch, key.shape[1], -1, width)
+    scores = torch.matmul(folded, key.transpose(2, 3)) + attention_mask
+    weights = torch.softmax(scores.float(), dim=-1).to(value.dtype)
+    return torch.matmul(weights, value).reshape(batch, heads, rows, width).transpose(1, 2), None
+
+
+def folded_mask(mask: Tensor, config: Any) -> Tensor:
+    """Return (B, 1, group * S, columns) from (B, 1, S, columns): its rows once for each query head of a group."""
+    return torch.cat([mask] * (config.num_attention_heads // config.num_key_value_heads), dim=2)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Tables:
     key_cos: Tensor
     key_sin: Tensor
     mask: Tensor
-    """Additive, (B, 1, group * S, C): the rows of the mask once for each query head of a group."""
+    """`folded_mask`, (B, 1, group * S, C)."""
 
 
 @dataclass

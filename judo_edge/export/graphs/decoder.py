@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from judo_edge.export.graphs import operators
-from judo_edge.export.graphs.attention import CachedAttention, CapacityCache, PastCache, Tables
+from judo_edge.export.graphs.attention import CachedAttention, CapacityCache, PastCache, Tables, folded_mask
 from judo_edge.export.graphs.modules import RootNorm
 
 
@@ -36,34 +36,33 @@ class Angles(nn.Module):
 
 
 class LegacyTables(nn.Module):
-    """Rotary tables as transformers' layers read them."""
+    """Rotary tables as transformers' layers read them, and the mask folded."""
 
-    def __init__(self, rotary: Any, dtype: torch.dtype) -> None:
-        """Take the rotary module; `dtype` is that of the tables."""
+    def __init__(self, rotary: Any, config: Any, dtype: torch.dtype) -> None:
+        """Take the rotary module; `config` is the text config, `dtype` that of the tables."""
         super().__init__()
-        self.angles, self.dtype = Angles(rotary), dtype
+        self.angles, self.config, self.dtype = Angles(rotary), config, dtype
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine (B, S, head_dim) from positions (3, B, S) int64."""
+    def forward(self, positions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return cosine and sine (B, S, head_dim) from positions (3, B, S) int64, and the folded mask."""
         cos, sin = (torch.cat([half, half], dim=-1).to(self.dtype) for half in self.angles(positions))
-        return cos, sin
+        return cos, sin, folded_mask(mask, self.config)
 
 
 class ModernTables(nn.Module):
-    """Rotary tables of half a head and the mask folded, both once for all layers."""
+    """Rotary tables of half a head, and the mask folded."""
 
     def __init__(self, rotary: Any, config: Any, dtype: torch.dtype) -> None:
-        """Take the rotary module; `config` is the text config."""
+        """Take the rotary module; `config` is the text config, `dtype` that of the tables."""
         super().__init__()
-        self.angles, self.dtype = Angles(rotary), dtype
-        self.group = config.num_attention_heads // config.num_key_value_heads
+        self.angles, self.config, self.dtype = Angles(rotary), config, dtype
         self.scaling = (config.hidden_size // config.num_attention_heads) ** -0.5
 
     def forward(self, positions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return the fields of `Tables` from positions (3, B, S) int64 and the additive mask (B, 1, S, C)."""
         cos, sin = self.angles(positions)
         tables = [table.to(self.dtype) for table in (cos * self.scaling, sin * self.scaling, cos, sin)]
-        return tables[0], tables[1], tables[2], tables[3], torch.cat([mask] * self.group, dim=2)
+        return tables[0], tables[1], tables[2], tables[3], folded_mask(mask, self.config)
 
 
 class LegacyLayer(nn.Module):
@@ -79,7 +78,7 @@ class LegacyLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the new stream (B, S, D) and the new keys and values (S, 1, 2, B, kv_heads, head_dim).
 
-        cos and sin (B, S, head_dim), mask (B, 1, S, P + S) additive, past (P, 1, 1, B, kv_heads, head_dim).
+        cos and sin (B, S, head_dim), mask (B, 1, group * S, P + S) folded, past (P, 1, 1, B, kv_heads, head_dim).
         """
         cache = PastCache(past_key, past_value)
         output = self.layer(hidden, attention_mask=mask, position_embeddings=(cos, sin), past_key_values=cache)

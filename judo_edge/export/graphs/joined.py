@@ -82,12 +82,12 @@ def _join_legacy(
 ) -> tuple[ir.Value, dict[str, ir.Value]]:
     """Give each layer its part of `past`, and join their new keys and values to `present`."""
     count = len(numbers)
-    mask, past = graph.add_input(pieces.mask("P + S")), graph.add_input(pieces.joined_cache("past", "P", count))
-    cos, sin = graph.add("tables", pieces.tables, {"positions": positions}, {})
+    mask, past = graph.add_input(pieces.mask), graph.add_input(pieces.joined_cache("past", "P", count))
+    shared = _shared(graph, pieces, positions, mask)
     new = []
     for index, number in enumerate(numbers):
         place = f"model.layers.{number}"
-        feeds = {"hidden": hidden, "cos": cos, "sin": sin, "mask": mask}
+        feeds = {"hidden": hidden, **shared}
         for which, spec in enumerate(pieces.past_parts):
             feeds[spec.name] = graph.sliced(f"{place}/{spec.name}", past, {1: index, 2: which}, shape_from(spec))
         hidden, present = graph.add(place, pieces.layer, feeds, _layer_weights(number))
@@ -99,9 +99,8 @@ def _join_modern(
     graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
 ) -> tuple[ir.Value, dict[str, ir.Value]]:
     """Give each layer its two caches and the tables that all of them share."""
-    mask, write = graph.add_input(pieces.mask("C")), graph.add_input(pieces.write)
-    tables = graph.add("tables", pieces.tables, {"positions": positions, "mask": mask}, {})
-    shared = {"write": write, **dict(zip((spec.name for spec in pieces.table_specs), tables, strict=True))}
+    mask, write = graph.add_input(pieces.mask), graph.add_input(pieces.write)
+    shared = {"write": write, **_shared(graph, pieces, positions, mask)}
     outputs: dict[str, ir.Value] = {}
     for number in numbers:
         key, value = (graph.add_input(pieces.capacity(f"past_{kind}_{number}")) for kind in ("key", "value"))
@@ -109,6 +108,12 @@ def _join_modern(
         hidden, *caches = graph.add(f"model.layers.{number}", pieces.layer, feeds, _layer_weights(number))
         outputs.update(zip((f"present_key_{number}", f"present_value_{number}"), caches, strict=True))
     return hidden, outputs
+
+
+def _shared(graph: Assembly, pieces: DecoderPieces, positions: ir.Value, mask: ir.Value) -> dict[str, ir.Value]:
+    """Return what all layers read."""
+    tables = graph.add("tables", pieces.tables, {"positions": positions, "mask": mask}, {})
+    return dict(zip((spec.name for spec in pieces.table_specs), tables, strict=True))
 
 
 def _layer_weights(number: int) -> dict[str, str]:

@@ -72,24 +72,23 @@ class GroupedWindowAttention(nn.Module):
     """Vision attention within runs of equal length, one batched product for each length.
 
     `groups` lists (windows, patches per window) in the order in which the patches lie; full attention is the one group
-    (1, patches).
+    (1, patches). TensorRT makes one fused attention of these plain products, and keeps the product with qkv in one
+    piece, which it does not before an Attention operator.
     """
 
-    def __init__(self, attention: Any, groups: Sequence[tuple[int, int]], dialect: Dialect) -> None:
+    def __init__(self, attention: Any, groups: Sequence[tuple[int, int]]) -> None:
         """Take over qkv and proj of the original attention module."""
         super().__init__()
         self.qkv, self.proj, self.num_heads = attention.qkv, attention.proj, attention.num_heads
         self.groups = tuple(groups)
-        self.attended = _attended_in_one if dialect == "modern" else _attended
 
     def forward(self, hidden_states: Tensor, position_embeddings: Sequence[Tensor], **_: Any) -> Tensor:
         """Return (N, patches, hidden) from (N, patches, hidden) and the tables of `vision.rotary_tables`."""
-        parts = self.qkv(hidden_states).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)) for part in parts)
+        query, key, value = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         query, key = _rotated(query, *position_embeddings[:2]), _rotated(key, *position_embeddings[2:])
         sizes = [windows * length for windows, length in self.groups]
         split = [x.split(sizes, dim=1) for x in (query, key, value)]
-        mixed = [self.attended(group, *(x[i] for x in split)) for i, group in enumerate(self.groups)]
+        mixed = [_attended(group, *(x[i] for x in split)) for i, group in enumerate(self.groups)]
         output: Tensor = self.proj(torch.cat(mixed, dim=1) if len(mixed) > 1 else mixed[0])
         return output
 
@@ -106,12 +105,3 @@ def _attended(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor)
     scores = torch.matmul(q, k.transpose(-1, -2))
     weights = torch.softmax(scores.float(), dim=-1).to(v.dtype)
     return torch.matmul(weights, v).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
-def _attended_in_one(group: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """As `_attended`, with the windows of all photos as the batch of one Attention operator."""
-    _, length = group
-    heads, width = query.shape[-2:]
-    q, k, v = (x.reshape(-1, length, heads, width).transpose(1, 2) for x in (query, key, value))
-    mixed = operators.attention(q, k, v).transpose(1, 2)
-    return mixed.reshape(query.shape[0], -1, heads * width)

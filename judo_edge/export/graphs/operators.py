@@ -11,7 +11,7 @@ from torch import Tensor, onnx
 
 _Attributes = dict[str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]]
 _FLOAT = 1
-"""ONNX's number for float32, the type in which norms and softmax are computed."""
+"""ONNX's number for float32, the type in which norms are reduced."""
 
 
 def rms_normalization(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -31,11 +31,13 @@ def tensor_scatter(cache: Tensor, update: Tensor, write: Tensor) -> Tensor:
     return onnx.ops.symbolic("TensorScatter", (cache, update, write), attributes, dtype=cache.dtype, shape=cache.shape)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return softmax(query @ key^T + mask) @ value for (B, heads, rows, head_dim); the query is scaled already."""
-    inputs = (query, key, value) if mask is None else (query, key, value, mask)
-    attributes: _Attributes = {"scale": 1.0, "softmax_precision": _FLOAT}
-    return onnx.ops.symbolic("Attention", inputs, attributes, dtype=query.dtype, shape=query.shape)
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Return softmax(query @ key^T + mask) @ value for (B, heads, rows, head_dim); the query is scaled already.
+
+    The precision of the softmax is the runtime's: TensorRT refuses the attribute that would ask for float32.
+    """
+    inputs = (query, key, value, mask)
+    return onnx.ops.symbolic("Attention", inputs, {"scale": 1.0}, dtype=query.dtype, shape=query.shape)
 
 
 def gather(x: Tensor, rows: Tensor) -> Tensor:

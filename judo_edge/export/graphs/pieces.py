@@ -64,7 +64,7 @@ class VisionPieces(_Pieces):
         groups = ((1, int(self.pixels.shape[1])),) if full else self.plan.groups
         if groups not in self._blocks:
             block: Any = self.model.visual.blocks[0]
-            block.attn = GroupedWindowAttention(self.attention, groups, self.form.dialect)
+            block.attn = GroupedWindowAttention(self.attention, groups)
             self._blocks[groups] = self.traced(VisionBlock(block, self.rotary), [self.stream], "output")
         return self._blocks[groups]
 
@@ -82,11 +82,9 @@ class DecoderPieces(_Pieces):
         self.positions = TensorSpec("positions", "INT64", (3, "B", "S"))
         self.write = TensorSpec("write", "INT64", ("B",))
         self.rows = TensorSpec("rows", "INT64", ("R",))
+        self.columns = "P + S" if self.form.dialect == "legacy" else "C"
+        self.mask = TensorSpec("mask", self.float, ("B", 1, "S", self.columns))
         self.head = cache(self._head)
-
-    def mask(self, columns: str) -> TensorSpec:
-        """Describe the additive mask."""
-        return TensorSpec("mask", self.float, ("B", 1, "S", columns))
 
     def joined_cache(self, name: str, rows: str, layers: int) -> TensorSpec:
         """Describe keys and values of some layers in one tensor, position first."""
@@ -104,29 +102,26 @@ class DecoderPieces(_Pieces):
 
     @cached_property
     def tables(self) -> ir.Model:
-        """Trace what all layers read: rotary tables, and for the modern dialect the folded mask."""
-        rotary, dtype = self.model.text.rotary_emb, self.model.dtype
-        if self.form.dialect == "legacy":
-            return self.traced(LegacyTables(rotary, dtype), [self.positions], "cos", "sin")
-        module = ModernTables(rotary, self.config, dtype)
-        names = [spec.name for spec in self.table_specs]
-        return self.traced(module, [self.positions, self.mask("C")], *names)
+        """Trace what all layers read: rotary tables and the folded mask."""
+        made = LegacyTables if self.form.dialect == "legacy" else ModernTables
+        module = made(self.model.text.rotary_emb, self.config, self.model.dtype)
+        return self.traced(module, [self.positions, self.mask], *(spec.name for spec in self.table_specs))
 
     @property
     def table_specs(self) -> list[TensorSpec]:
         """Describe the outputs of `tables`."""
+        names, width = ["query_cos", "query_sin", "key_cos", "key_sin"], self.width // 2
         if self.form.dialect == "legacy":
-            return [TensorSpec(name, self.float, ("B", "S", self.width)) for name in ("cos", "sin")]
-        names = ("query_cos", "query_sin", "key_cos", "key_sin")
-        tables = [TensorSpec(name, self.float, ("B", "S", self.width // 2)) for name in names]
-        return [*tables, TensorSpec("folded_mask", self.float, ("B", 1, "G*S", "C"))]
+            names, width = ["cos", "sin"], self.width
+        tables = [TensorSpec(name, self.float, ("B", "S", width)) for name in names]
+        return [*tables, TensorSpec("folded_mask", self.float, ("B", 1, "G*S", self.columns))]
 
     @cached_property
     def layer(self) -> ir.Model:
         """Trace one decoder layer."""
         stream, layer = TensorSpec("hidden", self.float, self.stream.shape), self.model.text.layers[0]
         if self.form.dialect == "legacy":
-            inputs = [stream, *self.table_specs, self.mask("P + S"), *self.past_parts]
+            inputs = [stream, *self.table_specs, *self.past_parts]
             return self.traced(LegacyLayer(layer), inputs, "output", "present")
         caches = [self.capacity("past_key"), self.capacity("past_value")]
         inputs = [stream, *caches, self.write, *self.table_specs]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.dialects import SHAPES, Models
 from tests.traced import Traced, traced
 
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -31,3 +32,14 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     size, changes = CASES[request.param]
     return traced(tmp_path_factory.mktemp("traced"), size, **changes)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models(tmp_path_factory.mktemp("dialects"))
+
+
+@pytest.fixture(params=list(SHAPES))
+def shape(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
