@@ -43,10 +43,10 @@ def compensation_from_gram(gram: Floats, factor: Floats | None = None) -> Compen
     diagonal[diagonal == 0] = 1  # an input that was always zero: nothing to make up for
     diagonal += _DAMPING * diagonal.mean()
     try:
-        inverse = np.linalg.inv(moments)
-        return Compensation(np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float32))
+        lower = np.linalg.cholesky(np.linalg.inv(moments))  # reads the lower half alone
     except np.linalg.LinAlgError as error:
         raise CheckpointError("second moments of a calibration are not positive", action="calibrate again") from error
+    return Compensation(np.ascontiguousarray(lower.T, np.float32))
 
 
 def compensated_codes(rows: Floats, compensation: Compensation, grid: Grid) -> tuple[Codes, Floats]:

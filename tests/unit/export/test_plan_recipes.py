@@ -19,7 +19,7 @@ from judo_edge.export.graphs import ExportedGraphs, GraphForm, graphs_from_confi
 from judo_edge.export.lora import MergedWeights
 from judo_edge.export.pipeline import export_bundle
 from judo_edge.export.plan import plan_export
-from judo_edge.export.recipe import Recipe, load_recipe, recipe_names
+from judo_edge.export.recipe import Recipe, load_recipe, recipe_folder, recipe_names
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.vision.mrope import positions_from_ids
 from tests.calibrations import made_up_calibration
@@ -137,6 +137,25 @@ def check_forms(bundle: Bundle, recipe: Recipe) -> None:
     assert manifest.calibration and manifest.calibration["split"] == "made up"
     assert manifest.prefix and manifest.prefix.ids == (1, 2, 3, 4, 5)
     assert bundle.path_of(manifest.prefix.file).stat().st_size == 5 * LAYERS * 2 * 2 * 8 * 4
+
+
+def test_vision_in_int8_and_rounding_with_second_moments(
+    checkpoint: Path, exact: tuple[Floats, Floats], tmp_path: Path
+) -> None:
+    weights = MergedWeights(open_checkpoint(checkpoint))
+    linears = traced(checkpoint, 56, GraphForm()).decoder[0].linears
+    calibration = made_up_calibration(tmp_path / "cal", weights, linears, gram=True)
+    text = (recipe_folder() / "workstation-int4.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace('vision_linears = "float"', 'vision_linears = "int8-channel"'))
+    out = export_bundle(checkpoint, (), tmp_path / "mine.toml", tmp_path / "out", calibration=calibration.folder)
+    decisions = open_bundle(out).manifest.decisions
+    forms = {name: item.form for name, item in decisions.items()}
+    assert forms["visual.blocks.0.mlp.down_proj.weight"] == forms["visual.merger.mlp.2.weight"] == "int8-channel"
+    assert forms["visual.patch_embed.proj.weight"] == "float16"
+    layer = decisions["model.layers.1.self_attn.k_proj.weight"]
+    assert (layer.form, layer.error, layer.reason) == ("int4-block32", 0.08, "rounded with second moments")
+    losses = [relative_rms(*pair) for pair in zip(outputs_of(open_bundle(out)), exact, strict=True)]
+    assert 1e-3 < losses[0] < 0.03 and losses[1] < 0.6, losses  # made-up moments spoil more than they help
 
 
 def test_calibration_is_asked_for_and_must_fit(checkpoint: Path, calibration: Path, tmp_path: Path) -> None:
