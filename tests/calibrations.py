@@ -29,8 +29,8 @@ def made_up_calibration(
 ) -> Calibration:
     """Write and open a calibration of some layers; q, k, v and gate, up share their arrays as real ones do.
 
-    `errors` gives the errors of single weights in the place of `ERRORS`; `prefix_shape` is that of the prompt head's keys
-    and values.
+    `errors` gives the errors of single weights in the place of `ERRORS`; `prefix_shape` is that of the keys and values
+    of the prompt's head.
     """
     folder.mkdir()
     arrays: dict[str, Any] = {}
@@ -59,7 +59,8 @@ def _arrays(group: str, width: int, gram: bool, seed: int) -> dict[str, Any]:
     made = {kind: np.exp(generator.normal(0, 0.5, width)).astype(np.float32) for kind in ("smooth", "awq")}
     made |= {kind: np.full(width, 3, np.float32) for kind in ("absmax_visual", "absmax_text")}
     if gram:
-        x = generator.standard_normal((4 * width, width)) @ (np.eye(width) + generator.standard_normal((width, width)) / 9)
+        mixing = np.eye(width) + generator.standard_normal((width, width)) / 9
+        x = generator.standard_normal((4 * width, width)) @ mixing
         made["gram"] = (x.T @ x / len(x)).astype(np.float32)
     return {array_name(group, kind): values for kind, values in made.items()}  # type: ignore[arg-type]
 
