@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -94,7 +95,8 @@ class SourceHashes:
             for path in self._paths:
                 if path.name not in self._hashes:
                     self._hashes[path.name] = hash_of_file(path, self._count)
-                    self._note(path.name, self._hashes[path.name])
+                    with suppress(OSError):  # a full disk, which the writing finds too: this hash is made again
+                        self._note(path.name, self._hashes[path.name])
         except OSError as error:
             found = f"{error.filename or self._paths[0].parent}: {error.strerror or error}"
             self._error = CheckpointError(found, "a readable file")

@@ -197,13 +197,18 @@ class WorkFolder:
         self._append(first)
 
     def _append(self, line: dict[str, Any]) -> None:
-        with self._access:
+        raw = json.dumps(line).encode() + b"\n"
+        with self._access, (self.folder / _JOURNAL).open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                while raw:
+                    raw = raw[file.write(raw) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)  # half a line would hide those after it
+                raise
             if "inputs" not in line:
                 self.journal.add(line)
-            with (self.folder / _JOURNAL).open("ab") as file:
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
 
     def _keep(self) -> None:
         """Write down what is complete; a folder without anything complete is of no use."""

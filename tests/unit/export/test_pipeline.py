@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from judo_edge.export.pipeline import ExportProgress, checkpoint_folder, export_
 from judo_edge.export.resume import work_folder
 from judo_edge.vision.mrope import positions_from_ids
 from tests.checkpoints import VOCABULARY, complete_checkpoint
-from tests.disks import small_disk
+from tests.disks import file_size_limit, small_disk
 from tests.tiny import TinyShape, tiny_model
 from tests.traced import causal_mask, session_from
 from tests.traced_once import graphs_traced_once
@@ -329,17 +328,6 @@ def test_full_disk_is_found_before_and_while_writing(
         with pytest.raises(OutputError, match=r"cannot write \S*out: the disk is full; do: free space"):
             export_bundle(checkpoint, recipe="cpu-fp32", out=out, force=True)
         assert open_bundle(out).manifest.recipe["name"] == "cpu-int8"
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Let the system refuse writes past `size` bytes in any file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_refused_write_keeps_the_earlier_bundle(checkpoint: Path, bundles: dict[str, Path], tmp_path: Path) -> None:

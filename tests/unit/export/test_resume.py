@@ -21,7 +21,7 @@ from judo_edge.export.lora import MergedWeights
 from judo_edge.export.pipeline import ExportProgress, export_bundle
 from judo_edge.export.resume import WorkFolder, check_work, read_journal, remaining_note, work_folder
 from tests.checkpoints import complete_checkpoint
-from tests.disks import small_disk
+from tests.disks import file_size_limit, small_disk
 from tests.traced_once import graphs_traced_once
 
 INPUTS = {"checkpoint": "a", "recipe": "b"}
@@ -214,6 +214,20 @@ def test_journal_outlives_a_torn_line(tmp_path: Path) -> None:
     journal = read_journal(work_folder(tmp_path / "out"))
     assert journal and (journal.written, journal.done, journal.hashes) == ({"data": 2}, 70, {"shard": "00"})
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_line_that_a_full_disk_cuts_off_is_taken_back(tmp_path: Path) -> None:
+    begun_folder(tmp_path / "out")
+    path = work_folder(tmp_path / "out") / "journal.jsonl"
+    size = path.stat().st_size
+    full = pytest.raises(OutputError, match="the file would exceed")
+    with full, file_size_limit(size + 10), WorkFolder(tmp_path / "out", INPUTS, "now", 100) as work:
+        with pytest.raises(OSError):
+            work.note_hash("shard", "00")
+        assert path.stat().st_size == size and not work.journal.hashes
+        work.completed("data")(2, 10)
+        work.sync()
+    assert path.stat().st_size == size and "from 0.00 of" in remaining_note(tmp_path / "out")
 
 
 def test_nothing_complete_leaves_nothing(tmp_path: Path) -> None:
