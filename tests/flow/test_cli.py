@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image as PillowImage
 
 from judo_edge.bundle import open_bundle
 from judo_edge.bundle.acceptance import Outcome, write_acceptance
+from judo_edge.calibration.gates import shipped_gates
 from judo_edge.cli import main
 from judo_edge.errors import BundleError
 from judo_edge.protocol.profile import load_profile
@@ -168,6 +170,33 @@ def test_bundle_that_failed_its_verification_is_refused_until_accepted_by_name(
         Inspector(
             open_bundle("bundle"), ScriptedEngine(red_means_bad), ReferenceStore(Path("references")).photos("lid")
         )
+
+
+def verify(*more: str) -> int:
+    return main(["verify", "bundle", "--against", "copy", "--items", "items.csv", *more])
+
+
+def test_verify_never_passes_what_it_could_not_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    labelled_set()
+    shutil.copytree("bundle", "copy")
+    assert verify() == 1  # the same engine on both sides, but three items mean nothing
+    shown = capsys.readouterr().out
+    assert "not measured: 3 of at" in " ".join(shown.split()) and "bundle: failed" in shown
+    (failed,) = (gates.failed for gates in [open_bundle("bundle").manifest.acceptance] if gates)
+    assert "reply_agreement" in failed and inspect() == 2
+    assert verify() == 2 and "--force" in capsys.readouterr().err
+
+
+def test_verify_takes_limits_from_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    labelled_set()
+    shutil.copytree("bundle", "copy")
+    Path("gates.toml").write_text(re.sub(r"items = \d+", "items = 1", shipped_gates().read_text()))
+    assert verify("--gates", "gates.toml") == 0
+    assert inspect() == 0
+    assert json.loads(Path("out/verdicts.jsonl").read_text().splitlines()[0])["acceptance"].startswith("passed")
+    Path("gates.toml").write_text("cell_f1 = { at_least = 0.9, items = 1 }\ncell_f2 = 1\n")
+    capsys.readouterr()
+    assert verify("--gates", "gates.toml", "--force") == 2 and "gates.toml" in one_line(capsys)
 
 
 def test_unverified_bundle_is_used_and_the_run_says_so() -> None:
