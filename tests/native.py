@@ -46,11 +46,11 @@ class FakeCuda:
         self.queue: list[Callable[[], None]] = []
         self.captured: list[Callable[[], None]] | None = None
         self.counts = {"launch": 0, "capture": 0, "uploaded": 0, "downloaded": 0}
-        self.live_graphs = 0
+        self.live_graphs = self.engine_bytes = 0
         self.is_closed = False
 
     def free_bytes(self) -> int:
-        return 1 << 30
+        return (1 << 30) - self.engine_bytes - sum(block.nbytes for block in self.blocks.values())
 
     def allocate(self, num_bytes: int) -> int:
         raw = np.full(num_bytes + 256, 0xFF, np.uint8)
@@ -237,6 +237,7 @@ def fake_tensorrt(cuda: FakeCuda, engines: list[Any] | None = None) -> Any:
             if bytes(data[:1]) != b"{":
                 self.log.log(Severity.ERROR, "bad plan")
                 return None
+            cuda.engine_bytes += 1000
             engine = _Engine(cuda, self.log, **json.loads(bytes(data)))
             if engines is not None:
                 engines.append(engine)

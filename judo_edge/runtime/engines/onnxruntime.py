@@ -42,6 +42,7 @@ class SessionBackend:
         self._names = {name: path.name for name, path in paths.items()}
         self._sessions = {name: opened_session(path, threads, self.device) for name, path in paths.items()}
         self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
+        self._bound: dict[str, dict[str, Any]] = {name: {} for name in paths}
         self._blocks: dict[str, Array] = {}
         self._results: dict[str, Array] = {}
 
@@ -89,20 +90,29 @@ class SessionBackend:
     def run(self, calls: Sequence[Call]) -> None:
         """Run the graphs; EngineError names the one that fails."""
         for call in calls:
-            binding = self._bindings[call.graph]
-            try:
-                for name, bound in call.inputs.items():
-                    binding.bind_input(name, self._place(bound), 0, bound.dtype.type, bound.shape, bound.address)
-                for name, bound in call.outputs.items():
-                    binding.bind_output(name, self._place(bound), 0, bound.dtype.type, bound.shape, bound.address)
-                self._sessions[call.graph].run_with_iobinding(binding)
-            except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-                found = f"{self._names[call.graph]}: {_first_line(error)}"
-                raise EngineError(found, "a pass that runs", "run judo-edge info") from error
+            self._run(call)
+
+    def _run(self, call: Call) -> None:
+        try:
+            self._bind(call)
+            self._sessions[call.graph].run_with_iobinding(self._bindings[call.graph])
+        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+            found = f"{self._names[call.graph]}: {_first_line(error)}"
+            raise EngineError(found, "a pass that runs", "run judo-edge info") from error
+
+    def _bind(self, call: Call) -> None:
+        """Bind what is not bound already at the same place: caches stay where they are from pass to pass."""
+        binding, known = self._bindings[call.graph], self._bound[call.graph]
+        for bind, bounds in ((binding.bind_input, call.inputs), (binding.bind_output, call.outputs)):
+            for name, bound in bounds.items():
+                place = bound[:3]
+                if known.get(name) != place:
+                    bind(name, self._place(bound), 0, bound.dtype.type, bound.shape, bound.address)
+                    known[name] = place
 
     def close(self) -> None:
         """Drop sessions and memory."""
-        self._bindings, self._sessions, self._blocks, self._results = {}, {}, {}, {}
+        self._bindings, self._sessions, self._bound, self._blocks, self._results = {}, {}, {}, {}, {}
 
     def _place(self, bound: Bound) -> str:
         return "cpu" if bound.on_host else self.device

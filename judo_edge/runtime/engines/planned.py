@@ -37,11 +37,20 @@ class PlanBackend:
     max_images = 1
     """One by one: the attention of a batch can pass 2^32 elements, and a batch gains a line nothing."""
 
-    def __init__(self, cuda: Cuda, strategy: Any, programs: Mapping[str, Program], rooms: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        cuda: Cuda,
+        strategy: Any,
+        programs: Mapping[str, Program],
+        rooms: Mapping[str, int],
+        engine_bytes: int = 0,
+    ) -> None:
         """Take the programs; `rooms` says how many elements each input and output has at most.
 
-        `strategy` is TensorRT's name for contexts whose scratch memory the caller provides.
+        `strategy` is TensorRT's name for contexts whose scratch memory the caller provides, `engine_bytes` what
+        deserialising the programs took of the device.
         """
+        self._engine_bytes = engine_bytes
         self._cuda, self._strategy, self._programs, self._rooms = cuda, strategy, dict(programs), rooms
         self._memory = DeviceMemory(cuda)
         self._scratch_bytes = max((program.scratch_bytes for program in programs.values()), default=0)
@@ -99,8 +108,9 @@ class PlanBackend:
             self._cuda.synchronize()
 
     def memory(self) -> dict[str, int]:
-        """Return bytes of the device by purpose; TensorRT's own weights are not among them."""
-        return {**self._memory.report(), "scratch": self._scratch_bytes, "free": self._cuda.free_bytes()}
+        """Return bytes of the device by purpose: engines with their weights, caches, inputs and outputs, scratch."""
+        own = {"engines": self._engine_bytes, "scratch": self._scratch_bytes, "free": self._cuda.free_bytes()}
+        return {**self._memory.report(), **own}
 
     def close(self) -> None:
         """Give everything back: graphs before contexts, contexts before engines."""

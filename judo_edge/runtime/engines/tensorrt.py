@@ -63,6 +63,7 @@ def opened_backend(
 
     Raises PlanError when TensorRT refuses one.
     """
+    free = cuda.free_bytes()
     try:
         log = _log(library)
         runtime = library.Runtime(log)
@@ -72,7 +73,8 @@ def opened_backend(
         raise
     entries = [bundle.manifest.graphs[graph] for graph in layout.graphs]
     strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
-    return PlanBackend(cuda, strategy, programs, rooms_from_entries(entries, list(programs.values())))
+    rooms = rooms_from_entries(entries, list(programs.values()))
+    return PlanBackend(cuda, strategy, programs, rooms, max(0, free - cuda.free_bytes()))
 
 
 def rebuild_command(bundle: Bundle, environment: Environment) -> str:

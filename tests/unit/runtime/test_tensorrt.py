@@ -122,6 +122,7 @@ def test_memory_is_reported_and_does_not_grow(bundle: Bundle) -> None:
         written(native)
         assert native.backend.memory() == first  # type: ignore[attr-defined]
         assert first["caches"] > 0 and first["scratch"] == 4096
+        assert first["engines"] == 1000 * len(native.layout.graphs)
         assert first["caches"] + first["inputs and outputs"] + 4096 == sum(
             block.nbytes for block in cuda.blocks.values()
         )
