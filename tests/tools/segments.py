@@ -22,6 +22,7 @@ import numpy as np
 from judo_edge.export.graphs import GraphForm, GraphSpec, graphs_from_config, save_model
 from judo_edge.export.quantize import Grid, LinearRewriter
 from judo_edge.export.tensorrt import BuildJob, Built, HeadFacts, LayerReport, run_job
+from judo_edge.export.tensorrt.memory import BASE
 from judo_edge.plans import PlanHeader, current_environment, fixed_sizes, profiles_of, shapes_in
 from tests.tiny import TinyShape, tiny_config
 
@@ -81,7 +82,9 @@ def _maker(value: Any) -> Callable[[], np.ndarray[Any, Any]]:
             return rng.integers(0, 256, int(np.prod(sizes)) // 2, np.uint8)
         if dtype == "INT8":
             return rng.integers(-127, 128, sizes, np.int8)
-        return np.resize(rng.uniform(0.001, 0.01, 4096).astype(np.float16), sizes)  # scales have to be positive
+        return np.resize(
+            rng.uniform(0.001, 0.01, 4096).astype(value.dtype.numpy()), sizes
+        )  # scales have to be positive
 
     return make
 
@@ -119,10 +122,10 @@ def main() -> None:
     parser.add_argument("--dialect", default="modern")
     given = parser.parse_args()
     for count, weights, item in measured(given.layers, given.form, given.dialect):
-        factor = (item.peak_bytes - 400e6) / weights
+        factor = (item.peak_bytes - BASE) / weights
         print(
             f"{count} layers {given.form} {given.dialect}: weights {weights / 1e9:.3f} GB, plan "
-            f"{item.plan_bytes / 1e9:.3f} GB, peak {item.peak_bytes / 1e9:.3f} GB (factor {factor:.2f} over 0.4 GB), "
+            f"{item.plan_bytes / 1e9:.3f} GB, peak {item.peak_bytes / 1e9:.3f} GB (factor {factor:.2f} over the base), "
             f"{item.seconds:.1f} s",
             flush=True,
         )
