@@ -95,6 +95,17 @@ def test_rewound_positions_leave_no_trace(engine: GraphEngine) -> None:
         engine.rewind(NUM_TOKENS + 1)
 
 
+def test_a_prompt_that_is_no_number_does_not_spoil_the_next(engine: GraphEngine) -> None:
+    engine.start(CAPACITY)
+    whole = read(engine)
+    embeds, positions = random_prompt(CAPACITY, seed=3)
+    engine.start(CAPACITY)
+    logits = engine.advance(np.full_like(embeds, np.nan), positions, np.array([0])).logits
+    assert np.isnan(logits).all(), "the caller is the one to judge"
+    engine.start(CAPACITY)
+    assert np.array_equal(read(engine), whole)
+
+
 def test_rows_are_the_asked_ones(engine: GraphEngine) -> None:
     engine.start(CAPACITY)
     rows = read(engine, rows=(0, 3, 8))
