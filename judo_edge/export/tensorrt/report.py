@@ -71,9 +71,11 @@ class Kernel(Frozen):
 
     @property
     def expands_weight(self) -> bool:
-        """Tell whether it writes a quantized weight out as floating point."""
+        """Tell whether it writes a quantized weight out as floating point; a kernel without inputs may pad it too."""
         sizes = {weight.elements for weight in self.integer_weights}
-        return any(out.dtype in _FLOATS and out.elements in sizes for out in self.outputs)
+        written = [out.elements for out in self.outputs if out.dtype in _FLOATS]
+        padded = bool(sizes) and not self.inputs and max(written, default=0) >= min(sizes)
+        return padded or any(size in sizes for size in written)
 
 
 class HeadFacts(Frozen):

@@ -68,6 +68,14 @@ def test_reading_the_integers_is_fused_and_writing_them_out_is_not() -> None:
     assert not is_weight_fused(report(FUSED, EXPANDED), Linear()), "one profile is enough"
 
 
+def test_an_odd_width_that_is_padded_while_written_out_is_found() -> None:
+    odd = line([tensor("weight", "1,256,501", "Int8")], tensor("w16", "1,256,502"), "lm_head")
+    alone = odd.replace(f"Inputs: [ {tensor('x', '1,-1,512')}]", "Inputs: []")
+    product = line([], tensor("logits", "1,-1,502"), "lm_head").replace("[ONNX Layer: lm_head.dequantize]", "")
+    made = report(alone, product)
+    assert len(expanded_weights(made)) == 1 and not is_weight_fused(made, Linear("lm_head", 256, 501))
+
+
 def test_a_layer_that_reads_no_integers_is_not_fused() -> None:
     plain = line([tensor("weight", "1,512,1024")], tensor("y", "1,-1,1024"))
     assert not is_weight_fused(report(plain), Linear()) and not is_weight_fused(report(), Linear())
