@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,37 @@ def sync_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_folder(out: Path, force: bool, marker: str, kind: str) -> None:
+    """Raise OutputError unless `out` may be written: absent, or with `force` an empty folder or one of its kind.
+
+    A folder that holds the file `marker` is of that kind; `kind` names it, such as "a bundle".
+    """
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another folder")
+    if out.is_symlink() or not out.is_dir():
+        raise OutputError(f"{out} is not a folder", action="choose another folder")
+    if any(out.iterdir()) and not (out / marker).is_file():
+        raise OutputError(f"{out} is not {kind}, so --force does not replace it", action="choose another folder")
+
+
+def put_in_place(folder: Path, out: Path) -> None:
+    """Rename a finished folder to `out`; an earlier one is removed only after that. Raises OSError."""
+    earlier = out.with_name(f"{out.name}.earlier-{os.getpid()}")
+    replaced = out.exists()
+    if replaced:
+        out.rename(earlier)
+    try:
+        folder.rename(out)
+    except BaseException:
+        if replaced:
+            earlier.rename(out)
+        raise
+    sync_to_disk(out.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def cache_folder() -> Path:

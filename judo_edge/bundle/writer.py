@@ -13,8 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from judo_edge.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
-from judo_edge.errors import OutputError
-from judo_edge.files import output_error_from_os, output_errors, sha256_of_file, sync_to_disk
+from judo_edge.files import (
+    check_folder,
+    output_error_from_os,
+    output_errors,
+    put_in_place,
+    sha256_of_file,
+    sync_to_disk,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,14 +31,7 @@ HashReport = Callable[[int], None]
 
 def check_output(out: Path, force: bool) -> None:
     """Raise OutputError unless `out` may be written: absent, or with `force` a bundle or an empty folder."""
-    if not (out.exists() or out.is_symlink()):
-        return
-    if not force:
-        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another folder")
-    if out.is_symlink() or not out.is_dir():
-        raise OutputError(f"{out} is not a folder", action="choose another folder")
-    if any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise OutputError(f"{out} is not a bundle, so --force does not replace it", action="choose another folder")
+    check_folder(out, force, MANIFEST_NAME, "a bundle")
 
 
 class BundleWriter:
@@ -88,19 +87,8 @@ class BundleWriter:
 
     def _swap(self) -> None:
         """Put the new folder in place; an earlier one is removed only after that."""
-        earlier = self.out.with_name(f"{self.out.name}.earlier-{os.getpid()}")
         check_output(self.out, self._force)
-        replaced = self.out.exists()
-        if replaced:
-            self.out.rename(earlier)
-        try:
-            self.folder.rename(self.out)
-        except BaseException:
-            if replaced:
-                earlier.rename(self.out)
-            raise
-        sync_to_disk(self.out.parent)
-        shutil.rmtree(earlier, ignore_errors=True)
+        put_in_place(self.folder, self.out)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -21,10 +21,10 @@ from judo_edge.calibration.samples import PairSet
 from judo_edge.calibration.scratch import Scratch
 from judo_edge.calibration.steps import Step, StepResult, Subject
 from judo_edge.calibration.work import WorkFolder
-from judo_edge.calibration.writer import ArraySource, check_target, put_in_place, seal_folder, write_arrays
+from judo_edge.calibration.writer import ArraySource, check_target, seal_folder, write_arrays
 from judo_edge.core import Floats
 from judo_edge.errors import OutputError
-from judo_edge.files import output_errors
+from judo_edge.files import output_errors, put_in_place
 
 _SPARE = 64 << 20
 
@@ -64,7 +64,9 @@ def calibrate(
         with torch.no_grad():
             _run(steps, work, progress or (lambda _: None))
         file = _collect(work, steps, job)
-        put_in_place(work.folder / "done", out, force)
+        check_target(out, force)
+        with output_errors(out):
+            put_in_place(work.folder / "done", out)
         work.remove()
     return file
 

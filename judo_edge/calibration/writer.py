@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -17,8 +16,7 @@ import numpy as np
 
 from judo_edge.calibration.file import JSON_NAME, CalibrationFile
 from judo_edge.core import Floats
-from judo_edge.errors import OutputError
-from judo_edge.files import output_errors, sha256_of_file
+from judo_edge.files import check_folder, sha256_of_file
 
 _ALIGNMENT = 64
 
@@ -71,28 +69,4 @@ def seal_folder(folder: Path, file: CalibrationFile, names: Iterable[str]) -> Ca
 
 def check_target(out: Path, force: bool) -> None:
     """Raise OutputError unless `out` may be written: absent, or with `force` a calibration or an empty folder."""
-    if not (out.exists() or out.is_symlink()):
-        return
-    if not force:
-        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another folder")
-    if out.is_symlink() or not out.is_dir():
-        raise OutputError(f"{out} is not a folder", action="choose another folder")
-    if any(out.iterdir()) and not (out / JSON_NAME).is_file():
-        raise OutputError(f"{out} is no calibration, so --force does not replace it", action="choose another folder")
-
-
-def put_in_place(folder: Path, out: Path, force: bool) -> None:
-    """Rename a finished folder to `out`; an earlier calibration is removed only after that. Raises OutputError."""
-    check_target(out, force)
-    earlier = out.with_name(f"{out.name}.earlier-{os.getpid()}")
-    with output_errors(out):
-        replaced = out.exists()
-        if replaced:
-            out.rename(earlier)
-        try:
-            folder.rename(out)
-        except BaseException:
-            if replaced:
-                earlier.rename(out)
-            raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    check_folder(out, force, JSON_NAME, "a calibration")

@@ -112,7 +112,7 @@ def test_an_existing_output_is_kept_unless_forced(copy: Path, subject: Subject, 
 def test_force_replaces_calibrations_only(subject: Subject, chosen: PairSet, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="no calibration"):
+    with pytest.raises(OutputError, match="not a calibration"):
         calibrate(subject, chosen, tmp_path / "mine", SMALL, force=True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 

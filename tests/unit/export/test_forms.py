@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from judo_edge.core import Floats
 from judo_edge.errors import CheckpointError
-from judo_edge.export.forms import DequantizedForm, FloatForm, NBitsForm, PrefixForm, StoredForm, base
+from judo_edge.export.forms import DequantizedForm, FloatForm, NBitsForm, PrefixForm, base
 from judo_edge.export.graphs import LinearUse, Rows, Transform, WeightUse
 from judo_edge.export.quantize import Grid, compensated_codes, compensation_from_gram
+from tests.forms import filled
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 FloatTypes = st.sampled_from(["float32", "float16"])
@@ -41,20 +42,6 @@ def matrix(count: int, width: int, seed: int) -> Any:
 
 def linear_of(count: int, width: int, part: Rows | None = None) -> LinearUse:
     return LinearUse("up", NAME, None, NAME, width, count, part)
-
-
-def filled(form: StoredForm) -> list[np.ndarray]:
-    """Put the pieces of a form together; every byte must be written exactly once."""
-    arrays = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
-    counts = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
-    for piece in form.pieces():
-        rows = piece.values.reshape(len(piece.values) if piece.stride else 1, -1).view(np.uint8)
-        for i, raw in enumerate(rows):
-            first = piece.offset + i * piece.stride
-            arrays[piece.part][first : first + raw.size] = raw
-            counts[piece.part][first : first + raw.size] += 1
-    assert all((count == 1).all() for count in counts)
-    return [raw.view(part.dtype).reshape(part.shape) for raw, part in zip(arrays, form.parts, strict=True)]
 
 
 def plain_codes(rows: Floats, bits: int, block: int, scale_type: str) -> tuple[np.ndarray, np.ndarray]:

@@ -10,11 +10,12 @@ import pytest
 
 from judo_edge.errors import CheckpointError
 from judo_edge.export.checkpoint import open_checkpoint
-from judo_edge.export.forms import FloatForm, NBitsForm, StoredForm, TableForm, base
+from judo_edge.export.forms import FloatForm, NBitsForm, TableForm, base
 from judo_edge.export.graphs import ExportedGraphs, graphs_from_config, onnx_with_weights
 from judo_edge.export.lora import MergedWeights
 from judo_edge.export.quantize import Grid, blocks_from_rows
 from judo_edge.export.stream import write_forms, write_graph
+from tests.forms import filled
 from tests.tiny import save_tiny_checkpoint
 
 CHUNKS = [64, 1000, 16 << 20]
@@ -29,20 +30,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> MergedWeights:
 @pytest.fixture(scope="module")
 def graphs(weights: MergedWeights) -> ExportedGraphs:
     return graphs_from_config(weights.checkpoint.config, 56)
-
-
-def filled(form: StoredForm) -> list[np.ndarray]:
-    """Put the pieces of a form together; every byte must be written exactly once."""
-    arrays = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
-    counts = [np.zeros(part.num_bytes, np.uint8) for part in form.parts]
-    for piece in form.pieces():
-        rows = piece.values.reshape(len(piece.values) if piece.stride else 1, -1).view(np.uint8)
-        for i, raw in enumerate(rows):
-            first = piece.offset + i * piece.stride
-            arrays[piece.part][first : first + raw.size] = raw
-            counts[piece.part][first : first + raw.size] += 1
-    assert all((count == 1).all() for count in counts)
-    return [raw.view(part.dtype).reshape(part.shape) for raw, part in zip(arrays, form.parts, strict=True)]
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
