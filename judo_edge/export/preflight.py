@@ -26,8 +26,8 @@ MARGIN_BYTES = 16 << 20
 """Disk allowed beyond the bundle: journal, folders, blocks that are not full."""
 
 _CHUNKS = 12
-"""Chunks of float32 that a form's thread holds at most: stored, merged, scaled and rounded rows and their copies. 5 to 7
-were measured with matrices of 7B; the rest is for what the allocator keeps of earlier ones."""
+"""Chunks of float32 that a form's thread holds at most: stored, merged, scaled and rounded rows and their copies. With
+matrices of 7B 5 to 7 were measured; the rest is for what the allocator keeps of earlier ones."""
 _MOST_FLOATS = 8
 """Bytes of float32 for a byte of the smallest form, int4."""
 _GRAM_BYTES = 28

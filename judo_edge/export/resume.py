@@ -1,8 +1,8 @@
 """The work folder of an export, `<out>.partial`: a lock, a journal, and the bundle as far as it is written.
 
 An interrupted export leaves it behind; the next export of the same inputs goes on after the last complete tensor. That
-needs no option: the journal names every input, so going on gives the bytes that starting again would give. The journal
-is lines of JSON: first the inputs, then one line whenever a run of tensors is safe on the disk. Knows no tensors.
+needs no option: the journal names every input, so going on gives the bytes that starting again would give. Knows no
+tensors.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from judo_edge.errors import OutputError
+from judo_edge.export.journal import Journal, parsed_journal
 from judo_edge.files import output_error_from_os, output_errors
 
 if TYPE_CHECKING:
@@ -32,31 +32,6 @@ _JOURNAL, _LOCK, _BUNDLE = "journal.jsonl", "lock", "bundle"
 _DISCARD = "pass --restart to discard it, or choose another folder"
 
 
-@dataclass
-class Journal:
-    """What an unfinished export has done so far."""
-
-    inputs: dict[str, str]
-    """Name of an input -> what identifies its content."""
-    created: str
-    """When it was begun: the manifest's date, so that going on changes no byte."""
-    total: int
-    """Bytes of weights in the bundle."""
-    written: dict[str, int] = field(default_factory=dict)
-    """File -> forms, from its first one, that are complete and flushed to the disk."""
-    done: int = 0
-    """Bytes of weights in those forms."""
-    hashes: dict[str, str] = field(default_factory=dict)
-    """Source file -> SHA-256."""
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Take one line after the first; KeyError or TypeError for a line of another kind."""
-        if "sha256" in line:
-            self.hashes[str(line["source"])] = str(line["sha256"])
-        else:
-            self.written[str(line["file"])], self.done = int(line["forms"]), int(line["done"])
-
-
 def work_folder(out: Path) -> Path:
     """Return where an export to `out` works."""
     return out.with_name(f"{out.name}.partial")
@@ -64,7 +39,7 @@ def work_folder(out: Path) -> Path:
 
 def read_journal(folder: Path) -> Journal | None:
     """Return the journal of a work folder, None when nothing was begun; a line cut off by a kill ends it."""
-    return _parsed(folder / _JOURNAL)[0]
+    return parsed_journal(folder / _JOURNAL)[0]
 
 
 def check_work(out: Path, inputs: Mapping[str, str], restart: bool) -> None:
@@ -130,7 +105,7 @@ class WorkFolder:
         return self
 
     def _open_journal(self) -> None:
-        earlier, size = _parsed(self.folder / _JOURNAL)
+        earlier, size = parsed_journal(self.folder / _JOURNAL)
         if earlier and not self._restart and earlier.inputs == self.journal.inputs:
             self.journal = earlier
             os.truncate(self.folder / _JOURNAL, size)
@@ -243,23 +218,3 @@ def _check_inputs(folder: Path, journal: Journal, inputs: Mapping[str, str]) -> 
     if differing:
         found = f"{folder} holds an unfinished export with other {', '.join(differing)}"
         raise OutputError(found, "the same inputs to go on", _DISCARD)
-
-
-def _parsed(path: Path) -> tuple[Journal | None, int]:
-    """Return the journal and the bytes of its complete lines."""
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError:
-        return None, 0
-    journal, size = None, 0
-    for line in lines:
-        try:
-            content = json.loads(line)
-            if journal is None:
-                journal = Journal(dict(content["inputs"]), str(content["created"]), int(content["total"]))
-            else:
-                journal.add(content)
-        except (ValueError, KeyError, TypeError):
-            break
-        size += len(line) + 1
-    return journal, size
