@@ -20,8 +20,9 @@ demo: $(BIN)/.ready  ## export JUDO-nano to INT8, enrol references, inspect real
 	$(BIN)/pip install --quiet elpv-dataset==1.0.0.post1
 	$(BIN)/python -m judo_edge.demo --force --out $(RUN)
 
-test: $(BIN)/.ready bindings  ## all tests
-	$(BIN)/python -m pytest
+WORKERS ?= 2
+test: $(BIN)/.ready bindings  ## all tests; WORKERS=0 runs them in one process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the tests; without network those skip
 	-$(BIN)/python -m tests.tools.bindings

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import zlib
@@ -23,6 +21,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from tests.peak import peak_of
 from tests.tiny import TinyShape
 
 SHAPES: dict[str, TinyShape] = {
@@ -115,10 +114,10 @@ def measured_export(checkpoint: Path, recipe: str, adapters: list[Path]) -> Peak
     with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
         out = Path(folder) / "bundle"
         start = time.monotonic()
-        peak = _peak_of(_EXPORT, str(checkpoint), recipe, str(out), *map(str, adapters))
+        peak = peak_of(_EXPORT, str(checkpoint), recipe, str(out), *map(str, adapters))
         seconds = time.monotonic() - start
         bundle_bytes = _folder_bytes(out)
-    return Peak(recipe, _folder_bytes(checkpoint), bundle_bytes, peak, _peak_of(_IMPORT), round(seconds, 1))
+    return Peak(recipe, _folder_bytes(checkpoint), bundle_bytes, peak, peak_of(_IMPORT), round(seconds, 1))
 
 
 _IMPORT = "import judo_edge.export.pipeline, transformers.models.qwen2_5_vl.modeling_qwen2_5_vl, onnxscript.optimizer"
@@ -126,13 +125,6 @@ _EXPORT = (
     "import sys; from judo_edge.export.pipeline import export_bundle; "
     "export_bundle(sys.argv[1], sys.argv[4:], sys.argv[2], sys.argv[3])"
 )
-_PEAK = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-
-
-def _peak_of(code: str, *args: str) -> int:
-    """Run code in a new interpreter; return its peak resident memory in bytes (Linux counts KiB)."""
-    result = subprocess.run([sys.executable, "-c", code + _PEAK, *args], check=True, capture_output=True, text=True)
-    return int(result.stdout.split()[-1]) * 1024
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
+from onnx_ir.passes.common import identity_elimination
 
 from judo_edge.export.graphs.spec import TensorSpec
 
@@ -74,7 +75,9 @@ class Assembly:
             opset_imports={"": self.opset},
             name=self.name,
         )
-        return ir.Model(graph, ir_version=_IR_VERSIONS[self.opset], producer_name="judo-edge")
+        model = ir.Model(graph, ir_version=_IR_VERSIONS[self.opset], producer_name="judo-edge")
+        identity_elimination.IdentityEliminationPass()(model)  # what a piece hands on as it came
+        return model
 
     def _node(self, node: ir.Node, shape: ir.Shape) -> ir.Value:
         (output,) = node.outputs

@@ -52,7 +52,8 @@ def decoder_graphs(model: FakeModel) -> Iterator[JoinedGraph]:
     for number, start in enumerate(range(0, num_layers, step)):
         name = f"layers-{number:02d}"
         yield JoinedGraph(name, _layers_graph(pieces, name, range(start, min(start + step, num_layers))))
-    bounds = [vocabulary * part // form.head_parts for part in range(form.head_parts + 1)]
+    # Even parts: TensorRT writes the whole weight out as float16 when the outputs are odd in number (LOG.md).
+    bounds = [vocabulary * part // form.head_parts // 2 * 2 for part in range(form.head_parts)] + [vocabulary]
     for part, (start, stop) in enumerate(pairwise(bounds)):
         rows = None if form.head_parts == 1 else Rows(start, stop, vocabulary)
         yield JoinedGraph(f"head-{part}", _head_graph(pieces, f"head-{part}", stop - start), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from tests.peak import peak_of
 from tests.tiny import TinyShape
 from tests.tools.random_checkpoint import write_random_checkpoint
 from tests.unit.calibration.photos import write_items
@@ -31,7 +31,6 @@ subject = subject_from_checkpoint(sys.argv[1], [], None)
 pairs = pairs_from_csv(Path(sys.argv[2]), (16, 16), Choice(minimum=4))
 settings = Settings(search_tokens=20, error_tokens=10, smooth_alphas=(0.5,), awq_powers=(0.5,))
 calibrate(subject, pairs, Path(sys.argv[3]), settings)
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -42,8 +41,6 @@ def test_peak_memory_does_not_grow_with_the_number_of_layers(tmp_path: Path) -> 
     peaks = []
     for layers in LAYERS:
         checkpoint = write_random_checkpoint(tmp_path / f"{layers}", replace(SHAPE, layers=layers), image_size=56)
-        command = [sys.executable, "-c", _RUN, str(checkpoint), str(items), str(tmp_path / f"out{layers}")]
-        result = subprocess.run(command, check=True, capture_output=True, text=True)
-        peaks.append(int(result.stdout.split()[-1]) / 1024)
+        peaks.append(peak_of(_RUN, str(checkpoint), str(items), str(tmp_path / f"out{layers}")) / 1e6)
     print(f"peak MB by layers: {dict(zip(LAYERS, peaks, strict=True))}")
     assert peaks[1] - peaks[0] < 20, peaks  # eight more layers are 57 MB of weights

@@ -18,6 +18,7 @@ from judo_edge.export.pipeline import export, export_bundle, export_order
 from judo_edge.export.pipeline import preflight as preflight_export
 from judo_edge.export.preflight import Preflight, check_room
 from tests.checkpoints import complete_checkpoint
+from tests.peak import PEAK_BYTES
 from tests.tiny import TinyShape
 from tests.tools.random_checkpoint import write_random_adapter, write_random_checkpoint
 from tests.traced_once import graphs_traced_once
@@ -30,13 +31,13 @@ WIDE = TinyShape(
 )
 """A table of 120 MB in float32: what an export may not hold whole."""
 
-CHILD = """
-import json, resource, sys
+CHILD = f"""
+import json, sys
 from judo_edge.export.pipeline import export, export_order, preflight
 order = export_order(sys.argv[1], sys.argv[2:3], sys.argv[4], sys.argv[3])
 needed = preflight(order)
 export(order)
-print(json.dumps([needed.memory, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, needed.held]))
+print(json.dumps([needed.memory, {PEAK_BYTES}, needed.held]))
 """
 
 
