@@ -16,7 +16,7 @@ from judo_edge.calibration.writer import seal_folder
 from judo_edge.export.graphs import LinearUse
 from judo_edge.export.lora import MergedWeights
 
-ERRORS = {"int8-channel": 0.01, "int8-static": 0.03, "int4-block": 0.08}
+ERRORS = {"int8-channel": 0.01, "int8-static": 0.015, "int4-block": 0.08}
 
 
 def made_up_calibration(

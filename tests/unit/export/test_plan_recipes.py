@@ -132,8 +132,8 @@ def check_forms(bundle: Bundle, recipe: Recipe) -> None:
     if recipe.decoder_linears != "int8-static":
         assert manifest.calibration is None and manifest.prefix is None and other.form == layer.form
         return
-    assert (layer.error, other.form) == (0.03, "int8-channel")
-    assert other.reason == "int8-static has relative error 0.5, above 0.05"
+    assert (layer.error, other.form) == (0.015, "int8-channel")
+    assert other.reason == "int8-static has relative error 0.5, above 0.02"
     assert manifest.calibration and manifest.calibration["split"] == "made up"
     assert manifest.prefix and manifest.prefix.ids == (1, 2, 3, 4, 5)
     assert bundle.path_of(manifest.prefix.file).stat().st_size == 5 * LAYERS * 2 * 2 * 8 * 4
