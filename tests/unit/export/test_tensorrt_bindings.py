@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,43 +11,18 @@ import pytest
 
 from judo_edge.export import tensorrt
 from tests.tools.api_use import ApiUse, api_use_of
-from tests.tools.bindings import VERSIONS, bindings_folder, environment_of
+from tests.tools.bindings import VERSIONS, environment_of
+from tests.tools.look import folder_of, names_in
 
 BUILDER = Path(tensorrt.__file__).with_name("builder.py")
 REMOVED = ("BuilderFlag.FP16", "BuilderFlag.INT8", "NetworkDefinitionCreationFlag.EXPLICIT_BATCH", "IInt8Calibrator")
 """Names of 10.3 that 11 no longer has."""
 TYPED = ("10.3.0", "10.16.1.11", "11.4.0.106")
 
-LOOK = """
-import functools, importlib, json, sys
-module = importlib.import_module(sys.argv[1])
-def has(name):
-    try:
-        functools.reduce(getattr, name.split("."), module)
-    except AttributeError:
-        return False
-    return True
-print(json.dumps([module.__version__, {name: has(name) for name in json.loads(sys.argv[2])}]))
-"""
-
 
 @pytest.fixture(scope="module")
 def use() -> ApiUse:
     return api_use_of(BUILDER)
-
-
-def folder_of(version: str) -> Path:
-    folder = bindings_folder() / version
-    if not (folder / "typing").is_dir():
-        pytest.skip(f"no TensorRT {version} bindings in {folder.parent}: `make bindings` fetches them (network, cc)")
-    return folder
-
-
-def names_in(module: str, names: list[str], environment: dict[str, str]) -> tuple[str, dict[str, bool]]:
-    command = [sys.executable, "-c", LOOK, module, json.dumps(names)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    version, found = json.loads(done.stdout)
-    return version, found
 
 
 def test_the_list_is_read_from_the_code(use: ApiUse) -> None:

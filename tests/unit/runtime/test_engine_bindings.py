@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from judo_edge.runtime.engines import programs, tensorrt
-from tests.tools.bindings import VERSIONS, bindings_folder, environment_of
+from tests.tools.bindings import VERSIONS, environment_of
+from tests.tools.look import folder_of, names_in
 
 CLASSES = {
     "library": "", "severity": "ILogger.Severity.", "runtime": "Runtime.", "engine": "ICudaEngine.",
     "_engine": "ICudaEngine.", "context": "IExecutionContext.",
 }  # fmt: skip
 """The variables of the code that hold something of TensorRT, and what."""
-
-LOOK = """
-import functools, importlib, json, sys
-module = importlib.import_module(sys.argv[1])
-def has(name):
-    try:
-        functools.reduce(getattr, name.split("."), module)
-    except AttributeError:
-        return False
-    return True
-print(json.dumps([name for name in json.loads(sys.argv[2]) if not has(name)]))
-"""
 
 
 def names_used() -> set[str]:
@@ -52,10 +38,7 @@ def _name(node: ast.AST) -> Iterator[str]:
 
 
 def missing(module: str, names: set[str], environment: dict[str, str]) -> list[str]:
-    command = [sys.executable, "-c", LOOK, module, json.dumps(sorted(names))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found: list[str] = json.loads(done.stdout)
-    return found
+    return [name for name, there in names_in(module, names, environment)[1].items() if not there]
 
 
 def test_the_list_is_read_from_the_code() -> None:
@@ -72,11 +55,9 @@ def test_the_list_is_read_from_the_code() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_name_is_in_every_version(version: str) -> None:
-    folder = bindings_folder() / version
-    if not folder.is_dir():
-        pytest.skip(f"no TensorRT {version} bindings in {folder.parent}: `make bindings` fetches them (network, cc)")
-    assert missing("tensorrt_bindings", names_used(), environment_of(folder)) == []
-    assert missing("tensorrt_bindings", {"IExecutionContext.no_such"}, environment_of(folder)) != []
+    environment = environment_of(folder_of(version))
+    assert missing("tensorrt_bindings", names_used(), environment) == []
+    assert missing("tensorrt_bindings", {"IExecutionContext.no_such"}, environment) != []
 
 
 def test_every_name_is_in_tensorrt_for_rtx() -> None:
