@@ -14,7 +14,7 @@ from judo_edge.export.forms import choose
 from judo_edge.export.graphs import LinearUse
 from judo_edge.export.lora import MergedWeights
 from judo_edge.export.recipe import Recipe, load_recipe
-from tests.calibrations import made_up_calibration
+from tests.calibrations import ERRORS, made_up_calibration
 from tests.tiny import save_tiny_checkpoint
 
 LAYER = "model.layers.0.mlp."
@@ -52,9 +52,9 @@ def test_static_needs_a_calibration_of_the_layer(tmp_path: Path, weights: Merged
 def test_layer_above_the_static_limit_keeps_float_activations(tmp_path: Path, weights: MergedWeights) -> None:
     recipe, calibration = load_recipe("workstation-w8a8"), calibrated(tmp_path, weights)
     up, down = (choose(recipe, "decoder", item, calibration) for item in (UP, DOWN))
-    assert (up.form, up.reason, up.error) == ("int8-static", "", 0.03)
+    assert (up.form, up.reason, up.error) == ("int8-static", "", ERRORS["int8-static"])
     assert (down.form, down.error) == ("int8-channel", 0.01)
-    assert down.reason == "int8-static has relative error 0.31, above 0.05"
+    assert down.reason == "int8-static has relative error 0.31, above 0.02"
 
 
 def test_sensitive_layer_stays_float(tmp_path: Path, weights: MergedWeights) -> None:
@@ -71,7 +71,7 @@ def test_both_limits_are_asked_in_turn(tmp_path: Path, weights: MergedWeights) -
     recipe = changed("workstation-w8a8", sensitive={"max_error": 0.005})
     down = choose(recipe, "decoder", DOWN, calibrated(tmp_path, weights))
     assert down.form == "float" and down.reason == (
-        "int8-static has relative error 0.31, above 0.05; int8-channel has relative error 0.01, above 0.005"
+        "int8-static has relative error 0.31, above 0.02; int8-channel has relative error 0.01, above 0.005"
     )
 
 
