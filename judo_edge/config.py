@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from judo_edge.errors import ConfigError
@@ -27,6 +27,12 @@ Scalar = str | bool | int | float
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _PRIVATE_WORDS = ("password", "secret")
+
+
+class Frozen(BaseModel):
+    """Base of models at the edges: immutable, unknown keys refused, not-a-number refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def model_from_toml(cls: type[ModelT], path: Path) -> ModelT:

@@ -71,3 +71,8 @@ class EngineError(JudoEdgeError):
 
 class PlanError(EngineError):
     """A TensorRT plan cannot be built, or is not one that this machine made for itself."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class when it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

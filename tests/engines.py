@@ -9,9 +9,9 @@ import numpy as np
 from judo_edge.bundle import Bundle, FileEntry, GraphEntry, Manifest, TensorSpec
 from judo_edge.core import Floats, Ints
 from judo_edge.export.graphs import GraphForm, GraphSpec, checkpoint_name_from_module_name, graphs_from_config
-from judo_edge.export.graphs.store import onnx_with_weights
 from judo_edge.files import sha256_of_file
 from tests.scripted import scripted_manifest
+from tests.store import onnx_with_weights
 from tests.tiny import TinyShape, tiny_model
 
 IMAGE_SIZE = 56

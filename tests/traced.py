@@ -16,8 +16,8 @@ from judo_edge.export.graphs import (
     GraphSpec,
     checkpoint_name_from_module_name,
     graphs_from_config,
-    onnx_with_weights,
 )
+from tests.store import onnx_with_weights
 from tests.tiny import TinyShape, tiny_model
 
 DROP = np.float32(-1e9)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from judo_edge.vision.geometry import CLIP_MEAN, CLIP_STD
@@ -117,17 +117,3 @@ def _self_attention(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tens
     key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     out = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     return torch.as_tensor(attention.o_proj(out.transpose(1, 2).reshape(batch, length, -1)))
-
-
-class RmsNorm(nn.Module):
-    """RMS normalisation by torch's fused kernel, in place of transformers' spelled-out one (same result)."""
-
-    def __init__(self, source: Any) -> None:
-        """Take over weight and epsilon of a transformers norm."""
-        super().__init__()
-        self.weight = source.weight
-        self.variance_epsilon = float(source.variance_epsilon)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Normalise the last dimension."""
-        return F.rms_norm(hidden_states, self.weight.shape, self.weight.to(hidden_states.dtype), self.variance_epsilon)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from judo_edge.config import Frozen
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
@@ -29,12 +31,6 @@ def _checked_name(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_checked_name)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[int, Field(gt=0)]
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused, not-a-number refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(Frozen):
@@ -216,7 +212,7 @@ class Manifest(Frozen):
     prefix: PrefixEntry | None = None
     acceptance: Acceptance | None = None
     """None until the bundle was verified."""
-    files: dict[FileName, FileEntry] = {}
+    files: dict[FileName, FileEntry] = Field(default_factory=dict)
     """Every file of the folder except the manifest itself; filled by the writer."""
 
     def unlisted(self) -> tuple[str, ...]:

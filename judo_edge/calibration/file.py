@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from judo_edge.bundle import Source
+from judo_edge.config import Frozen
 from judo_edge.files import sha256_of_bytes
 
 FORMAT_VERSION: Literal[1] = 1
@@ -30,12 +31,6 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0)]
 Scale = Annotated[float, Field(gt=0)]
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused, not-a-number refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SampleEntry(Frozen):

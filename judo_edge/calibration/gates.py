@@ -12,18 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 import judo_edge
-from judo_edge.config import model_from_toml
+from judo_edge.config import Frozen, model_from_toml
 
 GATES_FILE = "gates.toml"
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused, not-a-number refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AtLeast(Frozen):

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 from pydantic import ValidationError
 
-from judo_edge.calibration.file import Frozen, LayerEntry, LinearEntry
+from judo_edge.calibration.file import LayerEntry, LinearEntry
 from judo_edge.calibration.writer import write_arrays
+from judo_edge.config import Frozen
 from judo_edge.core import Floats
 from judo_edge.errors import OutputError
 from judo_edge.files import output_errors, write_atomic
@@ -100,14 +101,6 @@ class WorkFolder:
         if isinstance(error, OSError):
             with output_errors(self.folder):
                 raise error
-
-    @property
-    def num_done(self) -> int:
-        """Return how many parts are finished, from the first on."""
-        number = 0
-        while self.step(number) is not None:
-            number += 1
-        return number
 
     def hidden(self, number: int) -> Path:
         """Return the file of hidden states that part `number` writes."""

@@ -60,7 +60,7 @@ def build(
 def _show_steps(steps: tuple[Step, ...], environment: Environment) -> None:
     """Print what each graph will take, and warn where memory will not do."""
     from judo_edge.bundle.info import size_text
-    from judo_edge.export.tensorrt import available_memory
+    from judo_edge.machine import available_memory
     from judo_edge.terminal import print_table
 
     rows = [

@@ -11,7 +11,8 @@ from judo_edge.cli.app import Force, app, noted
 from judo_edge.errors import DependencyError
 
 if TYPE_CHECKING:
-    from judo_edge.calibration.file import CalibrationFile
+    from judo_edge.calibration.file import CalibrationFile, Settings
+    from judo_edge.calibration.samples import PairSet
     from judo_edge.calibration.steps import Subject
 
 
@@ -42,15 +43,12 @@ def calibrate(
     """Measure what each layer of a checkpoint sees on good and defective pairs, and what each form costs there."""
     try:
         from judo_edge.calibration.file import Settings
-        from judo_edge.calibration.run import CalibrationProgress
-        from judo_edge.calibration.run import calibrate as run
         from judo_edge.calibration.samples import Choice, pairs_from_csv
         from judo_edge.calibration.writer import check_target
     except ModuleNotFoundError as error:
         found = f"calibrate needs the package {error.name!r}"
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
     from judo_edge.config import model_from_toml
-    from judo_edge.terminal import bar
 
     check_target(out, force)
     subject = subject_from_checkpoint(checkpoint, adapter or [], profile)
@@ -60,6 +58,16 @@ def calibrate(
     chosen = pairs_from_csv(items, grid, Choice(samples, min_samples, wanted.held_out), accept or [])
     for reason, count in chosen.left_out.items():
         noted(f"{count} items left out: {reason}")
+    file = _measured(subject, chosen, out, wanted, force)
+    _show(file, out)
+
+
+def _measured(subject: Subject, chosen: PairSet, out: Path, settings: Settings, force: bool) -> CalibrationFile:
+    """Run under a bar; stopped by Ctrl-C, say how to go on."""
+    from judo_edge.calibration.run import CalibrationProgress
+    from judo_edge.calibration.run import calibrate as calibrate_pairs
+    from judo_edge.terminal import bar
+
     with bar() as progress:
         task = progress.add_task("calibrate", total=None, state="")
 
@@ -67,22 +75,20 @@ def calibrate(
             progress.update(task, completed=state.done, total=state.total, state=state.step)
 
         try:
-            file = run(subject, chosen, out, wanted, force, report)
+            return calibrate_pairs(subject, chosen, out, settings, force, report)
         except KeyboardInterrupt:
             noted(f"stopped; the same command goes on from the last finished part ({out.name}.partial)")
             raise
-    _show(file, out)
 
 
 def subject_from_checkpoint(checkpoint: str, adapters: list[str], profile: Path | None) -> Subject:
     """Open what is calibrated: merged weights, config, prompt and pixels, by the same readers that export uses."""
-    from judo_edge.bundle import AdapterSource, Source
     from judo_edge.calibration.steps import Subject
     from judo_edge.export.adapter import open_adapter
     from judo_edge.export.checkpoint import open_checkpoint
     from judo_edge.export.facts import preprocessing, profile_file, tokenizer_file
     from judo_edge.export.graphs.fake import config_from
-    from judo_edge.export.lora import MergedWeights
+    from judo_edge.export.lora import MergedWeights, source_of
     from judo_edge.export.pipeline import adapter_folder, checkpoint_folder
     from judo_edge.files import sha256_of_file
     from judo_edge.protocol.profile import load_profile
@@ -94,11 +100,10 @@ def subject_from_checkpoint(checkpoint: str, adapters: list[str], profile: Path 
     config, file = config_from(opened.config), profile_file(folder, profile)
     asked = load_profile(file)
     pixels, vision = preprocessing(folder, asked.image_size), config.vision_config
-    added = tuple(AdapterSource(name=a.name, digest=a.digest, tensors=len(a.changed)) for a in weights.adapters)
     return Subject(
         config=config,
         weights=weights,
-        source=Source(checkpoint=folder.resolve().name, digest=opened.digest(), adapters=added),
+        source=source_of(opened, weights.adapters, opened.digest()),
         profile=asked,
         profile_sha256=sha256_of_file(file),
         preprocessing=Preprocessing(

@@ -76,17 +76,14 @@ def export_bar() -> Iterator[Callable[[ExportProgress], None]]:
 
 def print_needs(recipe: str, needed: Preflight) -> None:
     """Print what an export needs beside what there is."""
+    from judo_edge.bundle.info import size_text
     from judo_edge.terminal import print_table
 
-    rows = [(f"  {name}", _size(size), "") for name, size in sorted(needed.files.items())]
-    rows = [("disk", _size(needed.disk), f"{_size(needed.free_disk)} free"), *rows]
+    rows = [(f"  {name}", size_text(size), "") for name, size in sorted(needed.files.items())]
+    rows = [("disk", size_text(needed.disk), f"{size_text(needed.free_disk)} free"), *rows]
     if needed.written:
-        rows.append(("  written already", _size(needed.written), "by an unfinished export"))
-    rows.append(("memory", _size(needed.memory), f"{_size(needed.free_memory + needed.held)} free"))
+        rows.append(("  written already", size_text(needed.written), "by an unfinished export"))
+    rows.append(("memory", size_text(needed.memory), f"{size_text(needed.free_memory + needed.held)} free"))
     rows.append(("time", f"{max(1, round(needed.seconds))} s", "measured on this machine, after tracing"))
     short = [name for name, is_enough in (("disk", needed.has_disk), ("memory", needed.has_memory)) if not is_enough]
     print_table((recipe, "needs", "here"), rows, f"too little {' and '.join(short)}" if short else "")
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"

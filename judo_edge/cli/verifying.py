@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,9 @@ from judo_edge.cli.stopping import export_bar
 
 if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
+    from judo_edge.calibration.gates import Gates
+    from judo_edge.parity.compare import Compared
+    from judo_edge.parity.report import Setting
 
 
 @app.command()
@@ -49,13 +52,11 @@ def verify(
     refuses the bundle unless each failed gate is accepted by name (--accept-failed). 2 for an error; then the bundle is
     as it was.
     """
-    from judo_edge.bundle.acceptance import check_unverified, write_acceptance
-    from judo_edge.calibration.gates import gate_results, load_gates
+    from judo_edge.bundle.acceptance import check_unverified
+    from judo_edge.calibration.gates import load_gates
     from judo_edge.evaluate import LabelledSet
     from judo_edge.parity.compare import compared_items
-    from judo_edge.parity.figures import figures_from_compared
-    from judo_edge.parity.report import Setting, accepted_from_results, gate_rows, report_content
-    from judo_edge.terminal import print_table
+    from judo_edge.parity.report import Setting
 
     limits = load_gates(gates)
     labelled = LabelledSet.joined([LabelledSet.open(path, split, limit, references) for path in items])
@@ -64,16 +65,27 @@ def verify(
     reference = _reference(against, adapter or [], opened, allow_other_source)
     with _steps(len(labelled.items)) as progress:
         compared = compared_items(reference, opened, labelled, engine, threads, progress)
+    setting = Setting(opened, reference, tuple(items), split, references, engine)
+    if _judged(setting, compared, limits, force):
+        raise typer.Exit(EXIT_GATE)
+
+
+def _judged(setting: Setting, compared: Sequence[Compared], limits: Gates, force: bool) -> tuple[str, ...]:
+    """Ask the gates, show the answers and write them into the bundle; return the gates that failed."""
+    from judo_edge.bundle.acceptance import write_acceptance
+    from judo_edge.calibration.gates import gate_results
+    from judo_edge.parity.figures import figures_from_compared
+    from judo_edge.parity.report import accepted_from_results, gate_rows, report_content
+    from judo_edge.terminal import print_table
+
     figures = figures_from_compared(compared)
     results = gate_results(limits, figures)
     print_table(("gate", "limit", "measured", "from", ""), gate_rows(results))
-    setting = Setting(opened, reference, tuple(items), split, references, engine)
     accepted = accepted_from_results(setting, compared, results)
-    written = write_acceptance(opened, accepted, report_content(setting, compared, figures, results), force)
+    written = write_acceptance(setting.bundle, accepted, report_content(setting, compared, figures, results), force)
     assert written.manifest.acceptance
     typer.echo(f"{written.folder}: {written.manifest.acceptance.status}, report {written.manifest.acceptance.report}")
-    if accepted.failed:
-        raise typer.Exit(EXIT_GATE)
+    return accepted.failed
 
 
 def _reference(against: str, adapters: list[str], bundle: Bundle, allow_other_source: bool) -> Bundle:

@@ -6,17 +6,17 @@ Reads headers and small files, traces the graphs and writes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from judo_edge.bundle import AdapterSource, Manifest, Source
+from judo_edge.bundle import Manifest
 from judo_edge.calibration import Calibration, open_calibration
-from judo_edge.export.adapter import Adapter, open_adapter
+from judo_edge.export.adapter import open_adapter
 from judo_edge.export.checkpoint import open_checkpoint
 from judo_edge.export.facts import PROFILE, TOKENIZER
 from judo_edge.export.inputs import created_now, export_inputs, tool_versions
-from judo_edge.export.lora import MergedWeights
+from judo_edge.export.lora import MergedWeights, source_of
 from judo_edge.export.plan import EMBEDDING_FILE, PREFIX_FILE, Plan, plan_export
 from judo_edge.export.preflight import Preflight, preflight_of
 from judo_edge.export.recipe import Recipe
@@ -67,13 +67,12 @@ class Job:
     def manifest(self, created: str, digest: str) -> Manifest:
         """Return the manifest without its files; `digest` is the checkpoint's."""
         plan, recipe = self.plan, self.order.recipe
-        folder = self.weights.checkpoint.folder.resolve().name
-        adapters = tuple(_sources(self.weights.adapters))
+        source = source_of(self.weights.checkpoint, self.weights.adapters, digest)
         return Manifest(
-            name=f"{'+'.join([folder, *(item.name for item in adapters)])}-{recipe.name}",
+            name=f"{'+'.join([source.checkpoint, *(item.name for item in source.adapters)])}-{recipe.name}",
             created=created,
             tools=tool_versions(),
-            source=Source(checkpoint=folder, digest=digest, adapters=adapters),
+            source=source,
             model=plan.model,
             recipe=recipe.model_dump(mode="json"),
             graphs={name: item.entry for name, item in plan.graphs.items()},
@@ -126,8 +125,3 @@ def _layouts(plan: Plan) -> dict[str, Layout]:
     if plan.prefix:
         layouts["prefix"] = table_layout(PREFIX_FILE, plan.prefix)
     return layouts
-
-
-def _sources(adapters: Sequence[Adapter]) -> Iterator[AdapterSource]:
-    for adapter in adapters:
-        yield AdapterSource(name=adapter.name, digest=adapter.digest, tensors=len(adapter.changed))

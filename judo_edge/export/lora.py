@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from judo_edge.bundle import AdapterSource, Source
 from judo_edge.core import Floats
 from judo_edge.errors import AdapterError, CheckpointError
 from judo_edge.export.adapter import Adapter, LoraPair
@@ -82,6 +83,13 @@ def _factor(values: Floats) -> torch.Tensor:
     """Return a factor as a matrix in torch's own memory: a product's last bit may depend on how operands are aligned,
     and an export that goes on must give the bytes of one that was never stopped."""
     return torch.from_numpy(values).flatten(1).clone()
+
+
+def source_of(checkpoint: Checkpoint, adapters: Sequence[Adapter], digest: str) -> Source:
+    """Describe what weights come from; `digest` is the checkpoint's, which takes reading all of it."""
+    ordered = sorted(adapters, key=lambda adapter: adapter.digest)
+    added = tuple(AdapterSource(name=item.name, digest=item.digest, tensors=len(item.changed)) for item in ordered)
+    return Source(checkpoint=checkpoint.folder.resolve().name, digest=digest, adapters=added)
 
 
 def _check_adapter(checkpoint: Checkpoint, adapter: Adapter) -> None:

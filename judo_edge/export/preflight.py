@@ -21,6 +21,7 @@ from judo_edge.errors import OutputError
 from judo_edge.export.forms import QuantizedForm, StoredForm, base
 from judo_edge.export.resume import work_folder
 from judo_edge.export.stream import JOINED_BYTES, Layout, num_bytes_of, workers
+from judo_edge.machine import available_memory, resident_memory
 
 MARGIN_BYTES = 16 << 20
 """Disk allowed beyond the bundle: journal, folders, blocks that are not full."""
@@ -82,7 +83,7 @@ def preflight_of(
     entries = {name: FileEntry(sha256=manifest.source.digest, bytes=size) for name, size in files.items()}
     text = manifest.model_copy(update={"files": entries}).model_dump_json(indent=1)
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
-    held, peak = _resident()
+    held, peak = resident_memory()
     forms = [form for layout in layouts for form in layout.forms]
     return Preflight(
         files={**files, MANIFEST_NAME: len(text) + 1},
@@ -117,17 +118,9 @@ def _working_bytes(form: StoredForm) -> int:
     return _CHUNKS * min(base.CHUNK_BYTES, _MOST_FLOATS * num_bytes_of(form)) + joined + moments
 
 
-def _resident() -> tuple[int, int]:
-    """Return resident memory of this process now and at its greatest, bytes (Linux)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    held, peak = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return held, peak
-
-
 def _free_memory() -> int:
     """Return what the machine, or the control group where that is less, has left, bytes (Linux)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
+    free = available_memory() or 0
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -1,6 +1,6 @@
 """Writing forms to files, piece by piece at known places, and graphs that point into them.
 
-Gives the same bytes as `graphs.store`, which holds one whole tensor at a time; here it is a few rows. Forms do not
+A few rows of a tensor are in memory at a time. Forms do not
 depend on each other, so a few are made at once, each by a thread of its own; what counts as done is always a run of
 forms from the first one.
 """
@@ -21,7 +21,11 @@ import onnx_ir as ir
 import torch
 
 from judo_edge.export.forms import Part, Piece, StoredForm
-from judo_edge.export.graphs.store import ALIGNMENT, SMALL_ALIGNMENT
+
+ALIGNMENT = 4096
+"""Bytes; a memory page, so that runtimes can map a large tensor without a copy."""
+SMALL_ALIGNMENT = 64
+"""Bytes; a cache line, for tensors smaller than a page."""
 
 JOINED_BYTES = 160 << 20
 """Greatest part that is joined in memory before it is written, if its rows lie apart: a 7B matrix in float16. Larger
@@ -54,11 +58,6 @@ class Layout:
         """Return the size of the file."""
         return max((self.places[part.name] + part.num_bytes for form in self.forms for part in form.parts), default=0)
 
-    @property
-    def weight_bytes(self) -> int:
-        """Return the bytes of all parts, without what aligns them."""
-        return sum(num_bytes_of(form) for form in self.forms)
-
     def description(self) -> list[object]:
         """Return all that decides which bytes go where, for comparing two plans."""
         parts = [(form.label, part, self.places[part.name]) for form in self.forms for part in form.parts]
@@ -90,28 +89,11 @@ def num_bytes_of(form: StoredForm) -> int:
     return sum(part.num_bytes for part in form.parts)
 
 
-def write_graph(model: ir.Model, path: Path, forms: Sequence[StoredForm], report: Report) -> tuple[Path, Path]:
-    """Write `path` and `path`.data; the initializers without data are those that the forms fill.
-
-    `model` stays without data. Raises OSError when the disk refuses, ValueError when the forms do not fit the graph.
-    """
-    layout = graph_layout(model, f"{path.name}.data", forms)
-    data = path.with_name(layout.file)
-    write_layout(data, layout, report)
-    path.write_bytes(graph_bytes(model, layout))
-    return path, data
-
-
 def graph_bytes(model: ir.Model, layout: Layout) -> bytes:
     """Return the graph file: its initializers point into the data file. `model` stays without data."""
     with _external(model, layout):
         raw: bytes = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
     return raw
-
-
-def write_forms(path: Path, forms: Sequence[StoredForm], places: Mapping[str, int], report: Report) -> None:
-    """Write every piece of every form; `places` gives the first byte of each part. Raises OSError."""
-    write_layout(path, Layout(path.name, tuple(forms), places), report)
 
 
 def write_layout(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from judo_edge.bundle import MANIFEST_NAME, AdapterSource, Bundle, Source, open_bundle
+from judo_edge.bundle import MANIFEST_NAME, Bundle, Source, open_bundle
 from judo_edge.errors import BundleError, ConfigError, DependencyError, InputError
 from judo_edge.files import sha256_of_bytes
 from judo_edge.protocol.profile import load_profile
@@ -54,15 +54,15 @@ def _checkpoint_source(against: str, adapters: Sequence[str]) -> Source:
     try:
         from judo_edge.export.adapter import open_adapter
         from judo_edge.export.checkpoint import open_checkpoint
+        from judo_edge.export.lora import source_of
         from judo_edge.export.pipeline import adapter_folder, checkpoint_folder
     except ModuleNotFoundError as error:
         found = f"a checkpoint as reference has to be exported, which needs the package {error.name!r}"
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
     folder = checkpoint_folder(against)
     opened = [open_adapter(adapter_folder(folder, item)) for item in adapters]
-    found_adapters = (AdapterSource(name=item.name, digest=item.digest, tensors=len(item.changed)) for item in opened)
-    chosen = tuple(sorted(found_adapters, key=lambda item: item.digest))
-    return Source(checkpoint=folder.resolve().name, digest=open_checkpoint(folder).digest(), adapters=chosen)
+    checkpoint = open_checkpoint(folder)
+    return source_of(checkpoint, opened, checkpoint.digest())
 
 
 def _check_source(ours: Source, theirs: Source, allow_other: bool) -> None:

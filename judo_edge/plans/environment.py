@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from judo_edge.config import Frozen
 from judo_edge.errors import DependencyError, PlanError
 from judo_edge.plans.gpu import gpu_of_driver
 
@@ -25,10 +26,8 @@ _TEGRA = Path("/etc/nv_tegra_release")
 _TEGRA_RELEASE = re.compile(r"# R(\d+) \(release\), REVISION: ([\d.]+)")
 
 
-class Environment(BaseModel):
+class Environment(Frozen):
     """What a plan is bound to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Backend
     version: Annotated[str, Field(pattern=r"^\d+(\.\w+)*$")]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from judo_edge.config import Frozen
 from judo_edge.errors import BundleError, PlanError
 
 ProfileName = Literal["prefill", "verify", "decode", "vision"]
@@ -38,12 +39,6 @@ _AXES: Mapping[str, tuple[str, ...]] = {
     "past_value": ("B", "", "C", ""),
 }
 _MASKS: Mapping[str, tuple[str, ...]] = {"legacy": ("B", "", "S", "P+S"), "modern": ("B", "", "S", "C")}
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Range(Frozen):

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from judo_edge.config import Frozen
 from judo_edge.errors import PlanError
 from judo_edge.files import cache_folder, output_errors
 from judo_edge.plans.environment import Environment
@@ -29,10 +30,8 @@ _MAX_HEADER = 1 << 20
 _SUFFIX = ".plan"
 
 
-class PlanHeader(BaseModel):
+class PlanHeader(Frozen):
     """What a plan is; sealed together with its bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str
     """Content digest of the bundle that the graph is from."""

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from judo_edge.core import Image
-from judo_edge.errors import ImageError
+from judo_edge.errors import ImageError, first_line
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
@@ -34,7 +34,7 @@ def image_from_file(path: Path) -> Image:
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file", "a photo", "check the path") from error
     except Exception as error:  # decoders raise many kinds, and each means the same: not a usable photo
-        raise ImageError(f"{path.name}: {_first_line(error)}", "a photo that decodes", "replace the file") from error
+        raise ImageError(f"{path.name}: {first_line(error)}", "a photo that decodes", "replace the file") from error
 
 
 def sha256_from_image(image: Image) -> str:
@@ -42,7 +42,3 @@ def sha256_from_image(image: Image) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

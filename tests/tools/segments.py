@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from judo_edge.export.graphs import GraphForm, GraphSpec, graphs_from_config, save_model
+from judo_edge.export.graphs import GraphForm, GraphSpec, graphs_from_config
 from judo_edge.export.quantize import Grid, LinearRewriter
 from judo_edge.export.tensorrt import BuildJob, Built, HeadFacts, LayerReport, run_job
 from judo_edge.export.tensorrt.memory import BASE
 from judo_edge.plans import PlanHeader, current_environment, fixed_sizes, profiles_of, shapes_in
+from tests.store import save_model
 from tests.tiny import TinyShape, tiny_config
 
 QWEN_7B = TinyShape(

@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from judo_edge.errors import CheckpointError
-
 Array = npt.NDArray[np.generic]
 Dialect = Literal["legacy", "modern"]
 FloatType = Literal["float32", "float16"]
@@ -148,23 +146,6 @@ class ExportedGraphs:
     def all(self) -> tuple[GraphSpec, ...]:
         """Return every graph in running order."""
         return (self.vision, *self.decoder)
-
-
-def values_from_tensor(use: WeightUse, tensor: Array) -> Array:
-    """Return the values of an initializer in its own type from its checkpoint tensor (a view where that is enough).
-
-    Raises CheckpointError when the tensor has not the shape that the config implies.
-    """
-    flat = tensor.reshape(tensor.shape[0], -1) if use.transform is Transform.PATCH else tensor
-    if flat.shape != use.tensor_shape:
-        raise CheckpointError(
-            f"tensor {use.tensor} of shape {tuple(tensor.shape)}",
-            f"{use.tensor_shape}",
-            "use the config.json that belongs to these weights",
-        )
-    part = flat if use.rows is None else flat[use.rows.start : use.rows.stop]
-    values = np.asarray(part, dtype=use.dtype)
-    return values if use.transform is Transform.AS_IS else values.T
 
 
 def _tensor_spec(value: ir.Value) -> TensorSpec:

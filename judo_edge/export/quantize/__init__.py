@@ -10,7 +10,6 @@ from judo_edge.export.quantize.nbits import (
     blocks_from_codes,
     blocks_from_rows,
     codes_from_blocks,
-    num_blocks,
     rows_from_blocks,
 )
 from judo_edge.export.quantize.nibbles import codes_from_nibbles, nibbles_from_codes
@@ -31,7 +30,6 @@ __all__ = [
     "compensated_codes",
     "compensation_from_gram",
     "nibbles_from_codes",
-    "num_blocks",
     "part_names",
     "quantized",
     "rows_from_blocks",

@@ -16,15 +16,10 @@ from judo_edge.export.quantize.nibbles import nibbles_from_codes
 Bytes = npt.NDArray[np.uint8]
 
 
-def num_blocks(in_features: int, block: int) -> int:
-    """Return how many blocks cover an input; the last one may be padded."""
-    return -(-in_features // block)
-
-
 def blocks_from_codes(codes: Codes, grid: Grid) -> Bytes:
     """Return integers (n, in) as bytes (n, blocks, block * bits / 8); padding stands for zero."""
     count, size = codes.shape
-    padded = np.full((count, num_blocks(size, grid.block) * grid.block), grid.limit + 1, np.uint8)
+    padded = np.full((count, grid.num_scales(size) * grid.block), grid.limit + 1, np.uint8)
     padded[:, :size] = codes.view(np.uint8) + np.uint8(grid.limit + 1)
     blocks = padded.reshape(count, -1, grid.block)
     return blocks if grid.bits == 8 else nibbles_from_codes(blocks)

@@ -14,7 +14,6 @@ import onnx_ir as ir
 
 from judo_edge.export.graphs import GraphSpec, LinearUse
 from judo_edge.export.quantize.grid import Grid
-from judo_edge.export.quantize.nbits import num_blocks
 from judo_edge.export.quantize.smooth import Smoothing
 
 _DOMAIN = "com.microsoft"
@@ -41,7 +40,7 @@ class LinearRewriter:
     def use_nbits(self, linear: LinearUse, grid: Grid, accuracy_level: int, smoothing: Smoothing | None = None) -> None:
         """Let a MatMulNBits read blocks of integers; a following Add of the bias stays."""
         node = self._nodes[linear.node]
-        blocks = num_blocks(linear.in_features, grid.block)
+        blocks = grid.num_scales(linear.in_features)
         weights, scales = part_names(linear.weight, grid.bits)
         shape = (linear.out_features, blocks, grid.block * grid.bits // 8)
         inputs = [
@@ -81,7 +80,7 @@ class LinearRewriter:
         size, outputs, dtype = linear.in_features, linear.out_features, _type_of(node)
         weights = self._empty(names[0], ir.DataType.INT4 if grid.bits == 4 else ir.DataType.INT8, (size, outputs))
         if grid.block:
-            scales = self._empty(names[1], dtype, (num_blocks(size, grid.block), outputs))
+            scales = self._empty(names[1], dtype, (grid.num_scales(size), outputs))
             inputs, attributes = [weights, scales], {"axis": 0, "block_size": grid.block}
             self._model.opset_imports[""] = max(self._model.opset_imports[""], _BLOCKED_OPSET)
             self._model.ir_version = max(self._model.ir_version, _INT4_VERSION)

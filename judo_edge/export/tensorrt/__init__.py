@@ -5,7 +5,7 @@
 
 from judo_edge.export.tensorrt.build import BuildSettings, Step, build_plans, build_steps, rebuild_command
 from judo_edge.export.tensorrt.job import DEFAULT_WORKSPACE, BuildJob, Built
-from judo_edge.export.tensorrt.memory import Estimate, available_memory, estimate_from_weights
+from judo_edge.export.tensorrt.memory import Estimate, estimate_from_weights
 from judo_edge.export.tensorrt.process import run_job
 from judo_edge.export.tensorrt.report import (
     HeadFacts,
@@ -28,7 +28,6 @@ __all__ = [
     "Kernel",
     "LayerReport",
     "Step",
-    "available_memory",
     "build_plans",
     "build_steps",
     "estimate_from_weights",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from judo_edge.config import Frozen
 from judo_edge.export.tensorrt.report import HeadFacts
 from judo_edge.plans import PlanHeader, plan_path
 
@@ -14,12 +15,6 @@ DEFAULT_WORKSPACE = 1 << 30
 """Bytes of scratch memory that a kernel may ask for; a Jetson's GPU shares them with everything else."""
 
 Sizes = tuple[int, ...]
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BuildJob(Frozen):
@@ -31,7 +26,7 @@ class BuildJob(Frozen):
     header: PlanHeader
     shapes: tuple[dict[str, tuple[Sizes, Sizes, Sizes]], ...]
     """For each profile, each input's least, best and greatest shape."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = Field(default_factory=dict)
     """Named axes that have one size in every profile; they are fixed in the graph itself."""
     workspace: Annotated[int, Field(gt=0)] = DEFAULT_WORKSPACE
     """Bytes."""

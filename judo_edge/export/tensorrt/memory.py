@@ -8,7 +8,6 @@ kernels on the GPU also puts one copy of the weights and its workspace there; on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from judo_edge.plans import Environment
 from judo_edge.plans.rows import version_from_text
@@ -21,7 +20,6 @@ WHOLE_PLAN = 1.0
 """More of it where the builder hands the plan over in one piece."""
 _STREAMS_FROM = (10, 13)
 """A version of TensorRT that is known to hand it over in pieces; 10.3 does not."""
-_MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,3 @@ def estimate_from_weights(weights: int, workspace: int, environment: Environment
     streams = environment.backend == "tensorrt_rtx" or version_from_text(environment.version) >= _STREAMS_FROM
     factor = FACTOR if streams else FACTOR + WHOLE_PLAN
     return Estimate(weights, round(BASE + factor * weights), device, shared)
-
-
-def available_memory(meminfo: Path = _MEMINFO) -> int | None:
-    """Return the bytes that a new process can have without swapping; None where the system does not say."""
-    if not meminfo.is_file():
-        return None
-    for line in meminfo.read_text(encoding="utf-8").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None

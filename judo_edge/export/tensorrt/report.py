@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from judo_edge.config import Frozen
 
 _LIST = r"\[(?:[^{}\[\]]|\{[^{}]*\})*\]"
 """A list of tensors, each in braces with brackets inside."""
@@ -30,12 +30,6 @@ _INTEGERS = frozenset({"Int8", "Int4", "INT8", "INT4"})
 _FLOATS = frozenset({"Half", "Float", "BFloat16", "FP16", "FP32", "BF16"})
 _FEWEST = 1024
 """Elements below which a constant is a scale or a table, not a weight."""
-
-
-class Frozen(BaseModel):
-    """Base of the models here: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class KernelTensor(Frozen):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from judo_edge.errors import JudoEdgeError, PlanError
 from judo_edge.export.tensorrt.job import Answer, BuildJob, Built
 from judo_edge.export.tensorrt.report import Kernel, LayerReport
 from judo_edge.files import write_atomic
+from judo_edge.machine import resident_memory
 from judo_edge.plans import Environment, PlanHeader, PlanStore, key_of_user
 
 TIMING = "timing"
@@ -62,19 +61,9 @@ def built_from_job(job: BuildJob, say: Say) -> Built:
         graph=header.graph,
         plan_bytes=size,
         seconds=time.monotonic() - start,
-        peak_bytes=peak_memory(),
+        peak_bytes=resident_memory()[1],
         kernels=len(kernels),
     )
-
-
-def peak_memory() -> int:
-    """Return the greatest resident memory of this process since its program started, bytes; 0 where Linux is missing.
-
-    From VmHWM: `getrusage` would count what the parent held when it made this process.
-    """
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.is_file() else None
-    return int(found[1]) * 1024 if found else 0
 
 
 def _use(backend: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from judo_edge.errors import DependencyError, EngineError
+from judo_edge.errors import DependencyError, EngineError, first_line
 from judo_edge.runtime.engines.backend import Array, Backend, Bound, Call
 from judo_edge.runtime.engines.graphs import GraphEngine
 from judo_edge.runtime.engines.layout import layout_from_manifest
@@ -97,7 +97,7 @@ class SessionBackend:
             self._bind(call)
             self._sessions[call.graph].run_with_iobinding(self._bindings[call.graph])
         except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-            found = f"{self._names[call.graph]}: {_first_line(error)}"
+            found = f"{self._names[call.graph]}: {first_line(error)}"
             raise EngineError(found, "a pass that runs", "run judo-edge info") from error
 
     def _bind(self, call: Call) -> None:
@@ -165,7 +165,7 @@ def opened_session(path: Path, threads: int, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-        raise EngineError(f"{path.name}: {_first_line(error)}", "a graph that loads", "export again") from error
+        raise EngineError(f"{path.name}: {first_line(error)}", "a graph that loads", "export again") from error
 
 
 def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
@@ -200,7 +200,3 @@ def _aligned(num_bytes: int) -> Array:
     raw = np.zeros(num_bytes + ALIGNMENT, np.uint8)
     begin = -int(raw.ctypes.data) % ALIGNMENT
     return raw[begin : begin + max(num_bytes, 1)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

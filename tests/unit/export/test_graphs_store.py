@@ -11,8 +11,9 @@ import onnx_ir as ir
 import pytest
 
 from judo_edge.errors import CheckpointError, OutputError
-from judo_edge.export.graphs import GraphSpec, Transform, WeightUse, lazy_tensors, onnx_with_weights, values_from_tensor
-from judo_edge.export.graphs.store import ALIGNMENT
+from judo_edge.export.graphs import GraphSpec, Transform, WeightUse
+from judo_edge.export.stream import ALIGNMENT
+from tests.store import lazy_tensors, onnx_with_weights, values_from_tensor
 from tests.traced import session_from
 
 ROWS = 64

@@ -20,7 +20,6 @@ from judo_edge.export.quantize import (
     compensated_codes,
     compensation_from_gram,
     nibbles_from_codes,
-    num_blocks,
     quantized,
     rows_from_blocks,
     rows_from_codes,
@@ -81,7 +80,7 @@ def test_layouts_come_back_as_they_went(bits: int, block: int, count: int, width
     grid = Grid(4 if bits == 4 else 8, block)
     codes, scales = quantized(random_rows(2 * count, width, seed), grid)
     packed = blocks_from_codes(codes, grid)
-    assert packed.shape == (2 * count, num_blocks(width, block), block * bits // 8) and packed.dtype == np.uint8
+    assert packed.shape == (2 * count, -(-width // block), block * bits // 8) and packed.dtype == np.uint8
     np.testing.assert_array_equal(codes_from_blocks(packed, grid, width), codes)
     columns = columns_from_codes(codes)
     if bits == 4:
@@ -102,7 +101,7 @@ def test_first_neighbour_lies_in_the_low_half_of_a_byte() -> None:
 def test_blocks_stand_for_the_rows_within_half_a_step(width: int, block: int, count: int) -> None:
     rows = random_rows(count, width)
     weights, scales = blocks_from_rows(rows, block)
-    assert weights.shape == (count, num_blocks(width, block), block) and weights.dtype == np.uint8
+    assert weights.shape == (count, -(-width // block), block) and weights.dtype == np.uint8
     assert scales.shape == weights.shape[:2] and scales.dtype == np.float32
     assert weights.min() >= 1 and weights.max() <= 255
     step = np.repeat(scales, block, axis=1)[:, :width]

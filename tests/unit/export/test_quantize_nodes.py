@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 
 from judo_edge.core import Floats
-from judo_edge.export.graphs import GraphSpec, LinearUse, Transform, WeightUse, save_model
+from judo_edge.export.graphs import GraphSpec, LinearUse, Transform, WeightUse
 from judo_edge.export.quantize import (
     Grid,
     LinearRewriter,
@@ -26,6 +26,7 @@ from judo_edge.export.quantize import (
     rows_from_codes,
     smoothing_from_vector,
 )
+from tests.store import save_model
 from tests.traced import session_from
 
 UP, GATE = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.gate_proj.weight"

@@ -11,11 +11,11 @@ import pytest
 from judo_edge.errors import CheckpointError
 from judo_edge.export.checkpoint import open_checkpoint
 from judo_edge.export.forms import FloatForm, NBitsForm, TableForm, base
-from judo_edge.export.graphs import ExportedGraphs, graphs_from_config, onnx_with_weights
+from judo_edge.export.graphs import ExportedGraphs, graphs_from_config
 from judo_edge.export.lora import MergedWeights
 from judo_edge.export.quantize import Grid, blocks_from_rows
-from judo_edge.export.stream import write_forms, write_graph
-from tests.forms import filled
+from tests.forms import filled, write_forms, write_graph
+from tests.store import onnx_with_weights
 from tests.tiny import save_tiny_checkpoint
 
 CHUNKS = [64, 1000, 16 << 20]

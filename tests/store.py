@@ -1,4 +1,4 @@
-"""Writes a graph and its numbers, one tensor in memory at a time.
+"""The slow path of `export/stream`: writes a graph and its numbers, one whole tensor in memory at a time.
 
 Knows ONNX's external data form: `X.onnx` beside `X.onnx.data`. Knows nothing of where tensors come from.
 """
@@ -15,19 +15,15 @@ from typing import BinaryIO
 import numpy as np
 import onnx_ir as ir
 
-from judo_edge.errors import OutputError
-from judo_edge.export.graphs.spec import Array, GraphSpec, WeightUse, values_from_tensor
+from judo_edge.errors import CheckpointError, OutputError
+from judo_edge.export.graphs.spec import Array, GraphSpec, Transform, WeightUse
+from judo_edge.export.stream import ALIGNMENT, SMALL_ALIGNMENT
 
 LazyTensor = Callable[[], Array]
 """Makes the values of one initializer, in its shape; called once, when its turn comes."""
 
 TensorSource = Callable[[str], Array]
 """Returns a checkpoint tensor by its hub name."""
-
-ALIGNMENT = 4096
-"""Bytes; a memory page, so that runtimes can map a large tensor without a copy."""
-SMALL_ALIGNMENT = 64
-"""Bytes; a cache line, for tensors smaller than a page."""
 
 
 def onnx_with_weights(
@@ -40,6 +36,23 @@ def onnx_with_weights(
     of another shape; then nothing that existed is changed.
     """
     return save_model(graph.model, path, {**lazy_tensors(graph, source), **(extra or {})})
+
+
+def values_from_tensor(use: WeightUse, tensor: Array) -> Array:
+    """Return the values of an initializer in its own type from its checkpoint tensor (a view where that is enough).
+
+    Raises CheckpointError when the tensor has not the shape that the config implies.
+    """
+    flat = tensor.reshape(tensor.shape[0], -1) if use.transform is Transform.PATCH else tensor
+    if flat.shape != use.tensor_shape:
+        raise CheckpointError(
+            f"tensor {use.tensor} of shape {tuple(tensor.shape)}",
+            f"{use.tensor_shape}",
+            "use the config.json that belongs to these weights",
+        )
+    part = flat if use.rows is None else flat[use.rows.start : use.rows.stop]
+    values = np.asarray(part, dtype=use.dtype)
+    return values if use.transform is Transform.AS_IS else values.T
 
 
 def lazy_tensors(graph: GraphSpec, source: TensorSource) -> dict[str, LazyTensor]:
