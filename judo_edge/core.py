@@ -136,3 +136,43 @@ class Verdict:
     """Tokens of the mask that the grammar chose because the model's own would have spoilt it."""
     path: str = ""
     """File that the photo came from, empty for a camera."""
+    num_passes: int = 0
+    """Decoder passes that the reply took, the reading of the prompt included."""
+    num_drafted: int = 0
+    """Tokens that were guessed and checked."""
+    num_accepted: int = 0
+    """Guessed tokens that greedy decoding would have written too."""
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    """Named signs of a defect, larger is worse: JUDO's margins, `cell_probe`, `feature_distance`."""
+    judo: Decision | None = None
+    """What JUDO's own words say; differs from `decision` where a calibrated rule decided."""
+    threshold: float | None = None
+    """What `score` was compared with; None when JUDO's words decided."""
+
+
+class EventKind(str, Enum):
+    """What becomes known of a frame, in the order in which it does."""
+
+    EARLY_VERDICT = "verdict?"
+    """Provisional, from the first token of the mask."""
+    CELLS = "cells"
+    """Some cells of the mask, provisional until `mask`."""
+    MASK = "mask"
+    REASON = "reason"
+    ANSWER = "answer"
+    VERDICT = "verdict"
+    """The one outcome; always the last event of a frame."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that became known of a frame while it was inspected, filled by the inspector."""
+
+    kind: EventKind
+    frame_id: str
+    seconds: float
+    """Time since `Frame.captured_ns`, by the same clock."""
+    num_passes: int
+    """Decoder passes so far."""
+    value: Decision | CellMask | Verdict | str | tuple[tuple[int, int], ...]
+    """Decision for `verdict?`, cells, the whole mask, text, the letter, or the Verdict."""
