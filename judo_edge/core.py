@@ -164,6 +164,9 @@ class EventKind(str, Enum):
     """The one outcome; always the last event of a frame."""
 
 
+EventValue = Decision | CellMask | Verdict | str | tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that became known of a frame while it was inspected, filled by the inspector."""
@@ -174,5 +177,5 @@ class Event:
     """Time since `Frame.captured_ns`, by the same clock."""
     num_passes: int
     """Decoder passes so far."""
-    value: Decision | CellMask | Verdict | str | tuple[tuple[int, int], ...]
+    value: EventValue
     """Decision for `verdict?`, cells, the whole mask, text, the letter, or the Verdict."""

@@ -23,7 +23,8 @@ from judo_edge.metrics import Estimate, auroc, estimate, pooled_f1, share
 from judo_edge.protocol.questions import Question
 from judo_edge.runtime.cells import cell_scores_from_mask
 from judo_edge.runtime.engines.base import Engine
-from judo_edge.runtime.inspector import Inspection, Inspector
+from judo_edge.runtime.inspection import Inspection
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.references import NearestReference, ReferencePhoto, References, photo_from_file
 from judo_edge.runtime.run import inspected
 from judo_edge.runtime.sources.folder import FolderSource

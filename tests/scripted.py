@@ -154,7 +154,7 @@ class ScriptedEngine:
             raise ZeroDivisionError("a bug")
         if is_prompt := not self._prompt:
             self._begin(inputs_embeds)
-            self._prompt = self.length
+            self._prompt = self.length - len(rows) + 1  # a draft behind the prompt is no part of it
         logits = np.zeros((1, len(rows), tokenizer().get_vocab_size()), dtype=np.float32)
         for row in range(len(rows)):
             logits[0, row, self._ids[min(self._step + row, len(self._ids) - 1)]] = 8.0
@@ -162,7 +162,11 @@ class ScriptedEngine:
                 token = tokenizer().encode(rival).ids[0]
                 logits[0, row, token] = max(logits[0, row, token], 5.0)
         self._step += len(rows)
-        return Decoded(logits, self.probe if is_prompt else None)
+        return Decoded(logits, self._probed(num_drafted=len(rows) - 1) if is_prompt else None)
+
+    def _probed(self, num_drafted: int) -> Floats | None:
+        """Return the probe of the prompt, and zeros for the tokens drafted behind it."""
+        return None if self.probe is None else np.pad(self.probe, ((0, 0), (0, num_drafted), (0, 0)))
 
     def _begin(self, inputs_embeds: Floats) -> None:
         """Find the query's rows: the first ones whose values are all equal."""

@@ -56,7 +56,7 @@ class Subject:
     def __init__(self, bundle: Bundle, engine: Engine, labelled: LabelledSet) -> None:
         """Make the inspector; what an earlier verification said of the bundle does not matter here."""
         self._engine, self._bundle, self._is_read = engine, bundle, False
-        self._inspector = Inspector(bundle.without_acceptance(), engine, labelled.references)
+        self._inspector = Inspector(bundle.without_acceptance(), engine, labelled.references, is_drafting=False)
         self._embed = embed_from_table(bundle.embedding_table())
         tokenizer = Tokenizer.open(bundle.path_of(bundle.manifest.tokenizer))
         question = self._inspector.question

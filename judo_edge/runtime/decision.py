@@ -5,6 +5,7 @@
 | no defect | empty     | OK                                                                |
 | defect    | any       | NOK                                                               |
 | no defect | has cells | NOK: the two disagree, and the part with a marked defect is held  |
+| not asked | empty / has cells | OK / NOK: the mask alone                                   |
 | invalid reply, letter not offered | | NOT_DECIDABLE                                             |
 """
 
@@ -19,6 +20,9 @@ def decision_from_reply(reply: Reply, question: Question, generation: Generation
     """Return the decision and its reason in words."""
     if not reply.is_valid or reply.mask is None:
         return Decision.NOT_DECIDABLE, _invalid_reason(reply, generation)
+    if generation.ending is Ending.UNASKED:
+        decision = Decision.NOK if len(reply.mask) else Decision.OK
+        return decision, f"by the mask alone: {_cells(len(reply.mask))} marked"
     says_defect = question.says_defect(reply.answer)
     if says_defect is None:
         return Decision.NOT_DECIDABLE, f"answer {reply.answer} is none of the offered {', '.join(question.letters)}"
@@ -38,4 +42,8 @@ def _invalid_reason(reply: Reply, generation: Generation) -> str:
 def _disagreement(says_defect: bool, num_cells: int) -> str:
     if says_defect:
         return "answer and mask disagree: a defect, but no cell is marked"
-    return f"answer and mask disagree: no defect, but {num_cells} cell{'s' * (num_cells != 1)} marked"
+    return f"answer and mask disagree: no defect, but {_cells(num_cells)} marked"
+
+
+def _cells(count: int) -> str:
+    return f"{count or 'no'} cell{'s' * (count != 1)}"

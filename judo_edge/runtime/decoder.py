@@ -1,18 +1,25 @@
-"""The decoder's loop: plain greedy generation over an engine, which keeps the keys and values.
+"""The decoder's loop: greedy tokens over an engine that keeps the keys and values, guesses checked on the way.
 
-Knows positions and stop conditions; knows nothing of tokens' meaning, photos or replies.
+A pass reads one token that is certain and a draft behind it. Row i of its logits is what greedy decoding would see
+after the first i drafted tokens, so the longest right prefix is accepted and one more token comes for free. A draft
+changes time only. Knows positions and stop conditions; knows nothing of tokens' meaning, photos or replies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError
 from judo_edge.runtime.engines.base import Decoded, Engine
+
+Choose = Callable[[Floats], int]
+NextDraft = Callable[[int], Sequence[int]]
+"""Returns guesses of the next tokens, at most as many as it is given."""
 
 
 class PromptInputs(NamedTuple):
@@ -37,6 +44,19 @@ class Step(NamedTuple):
     """(V,) float32 that it was chosen from; may be overwritten after the next step."""
 
 
+class Pass(NamedTuple):
+    """One run of the decoder."""
+
+    kind: Literal["prefill", "verify", "decode"]
+    """The prompt, a token with a draft behind it, a token alone."""
+    num_new: int
+    """Positions that it appended."""
+    num_drafted: int
+    num_accepted: int
+    """Drafted tokens that greedy decoding writes too; counted when the next pass begins or the reply ends."""
+    seconds: float
+
+
 def greedy_token(logits: Floats) -> int:
     """Return the id of the largest of (V,) logits, the lowest id on a tie; EngineError when one is not a number."""
     token = int(np.argmax(logits))
@@ -46,63 +66,118 @@ def greedy_token(logits: Floats) -> int:
     return token
 
 
+def no_draft(_: int) -> Sequence[int]:
+    """Guess nothing: plain greedy decoding, one token a pass."""
+    return ()
+
+
 class Decoder:
     """Greedy generation over one engine; one prompt at a time.
 
     `embed` turns token ids (S,) into rows (S, D) float32.
     """
 
-    def __init__(self, engine: Engine, embed: Callable[[Ints], Floats], prefix: Floats | None = None) -> None:
-        """Keep the engine; the cache is made at the first prompt.
-
-        `prefix` (P, L, 2, 1, Hkv, hd) float32 are the keys and values of the first P positions of every prompt, which
-        are then not computed again.
-        """
+    def __init__(self, engine: Engine, embed: Callable[[Ints], Floats]) -> None:
+        """Keep the engine; the cache is made at the first prompt."""
         self._engine = engine
         self._embed = embed
-        self._prefix = prefix
-        self._next_position = 0
-        self._logits: Floats | None = None
+        self._first_position = self._prompt_length = 0
+        self._rows: Floats | None = None
+        self._draft: tuple[int, ...] = ()
+        self.passes: list[Pass] = []
+        """What the present prompt has taken so far."""
 
-    def prefill(self, prompt: PromptInputs, max_new_tokens: int) -> Decoded:
-        """Read the prompt in one pass and keep its last logits; a known prefix is not read again.
+    def prefill(
+        self, prompt: PromptInputs, max_new_tokens: int, draft: Sequence[int] = (), prefix: Floats | None = None
+    ) -> Decoded:
+        """Read the prompt and a draft behind it in one pass; logits are asked for from the prompt's last row on.
 
-        `cells` are then those of the positions behind the prefix: count them from the end.
+        `prefix` (P, L, 2, 1, Hkv, hd) are the keys and values of the prompt's first P positions, which are then not
+        read again. `cells` are those of the positions read, the drafted ones included.
         """
-        self._engine.start(prompt.embeds.shape[1] + max_new_tokens, self._prefix)
-        self._next_position = prompt.next_position
-        known = self._engine.length
-        return self._advance(prompt.embeds[:, known:], prompt.positions[:, :, known:])
+        self._engine.start(prompt.embeds.shape[1] + max_new_tokens, prefix)
+        self.passes = []
+        return self._read_prompt(prompt, self._engine.length, draft)
+
+    def reread(self, prompt: PromptInputs, kept: int, draft: Sequence[int] = ()) -> Decoded:
+        """Read another prompt that shares its first `kept` positions with the present one; the cap stays as it is.
+
+        Raises EngineError when it does not fit the room that `prefill` has made.
+        """
+        self._engine.rewind(kept)
+        self.passes = []
+        return self._read_prompt(prompt, kept, draft)
 
     def steps(
-        self, end_tokens: frozenset[int], max_new_tokens: int, choose: Callable[[Floats], int] = greedy_token
+        self,
+        end_tokens: frozenset[int],
+        max_new_tokens: int,
+        choose: Choose = greedy_token,
+        next_draft: NextDraft = no_draft,
     ) -> Iterator[Step]:
-        """Yield the tokens after `prefill`, the end token included, at most `max_new_tokens`.
+        """Yield the tokens after the prompt, the end token included, at most `max_new_tokens`.
 
-        `choose` picks a token from (V,) logits; plain greedy unless told otherwise.
+        `choose` picks a token from (V,) logits; plain greedy unless told otherwise. It is called once for each token,
+        in order. `next_draft` is asked when a pass is needed, after the last token was yielded and looked at.
 
         The caller stops earlier by no longer asking. A pass of the decoder runs only when one more token is wanted.
         """
-        for number in range(max_new_tokens):
-            logits = self._last_logits()
-            step = Step(number, choose(logits), logits)
-            yield step
-            if step.token in end_tokens or number + 1 == max_new_tokens:
-                return
-            self._append_token(step.token)
+        number = 0
+        while True:
+            token = -1
+            for row, expected in enumerate((*self._draft, None)):
+                logits = self._logits(row)
+                token = choose(logits)
+                if token == expected:
+                    self._count_accepted()
+                yield Step(number, token, logits)
+                number += 1
+                if token in end_tokens or number == max_new_tokens:
+                    return
+                if token != expected:
+                    break
+            draft = tuple(next_draft(max_new_tokens - number - 1))[: max_new_tokens - number - 1]
+            self._append(number - 1, (token, *draft))
 
-    def _append_token(self, token: int) -> None:
-        positions = np.full((3, 1, 1), self._next_position, dtype=np.int64)
-        self._next_position += 1
-        self._advance(self._embed(np.array([token], dtype=np.int64))[None], positions)
+    def _read_prompt(self, prompt: PromptInputs, known: int, draft: Sequence[int]) -> Decoded:
+        self._first_position, self._prompt_length = prompt.next_position, prompt.embeds.shape[1]
+        embeds, positions = prompt.embeds[:, known:], prompt.positions[:, :, known:]
+        if draft:
+            embeds = np.concatenate([embeds, self._embedded(draft)], axis=1)
+            positions = np.concatenate([positions, self._positions(0, len(draft))], axis=2)
+        return self._advance("prefill", embeds, positions, draft)
 
-    def _advance(self, embeds: Floats, positions: Ints) -> Decoded:
-        rows = np.array([embeds.shape[1] - 1], dtype=np.int64)
+    def _append(self, written: int, tokens: tuple[int, ...]) -> None:
+        """Read the token at place `written` of the reply and the draft behind it; what was kept from there is wrong."""
+        self._engine.rewind(self._prompt_length + written)
+        kind: Literal["verify", "decode"] = "verify" if len(tokens) > 1 else "decode"
+        self._advance(kind, self._embedded(tokens), self._positions(written, len(tokens)), tokens[1:])
+
+    def _advance(
+        self, kind: Literal["prefill", "verify", "decode"], embeds: Floats, positions: Ints, draft: Sequence[int]
+    ) -> Decoded:
+        num_new = embeds.shape[1]
+        rows = np.arange(num_new - len(draft) - 1, num_new, dtype=np.int64)
+        started = time.perf_counter()
         decoded = self._engine.advance(embeds, positions, rows)
-        self._logits = decoded.logits[0, 0]
+        self.passes.append(Pass(kind, num_new, len(draft), 0, time.perf_counter() - started))
+        self._rows, self._draft = decoded.logits[0], tuple(draft)
         return decoded
 
-    def _last_logits(self) -> Floats:
-        if self._logits is None:
+    def _count_accepted(self) -> None:
+        last = self.passes[-1]
+        self.passes[-1] = last._replace(num_accepted=last.num_accepted + 1)
+
+    def _embedded(self, tokens: Sequence[int]) -> Floats:
+        return self._embed(np.array(tokens, dtype=np.int64))[None]
+
+    def _positions(self, written: int, count: int) -> Ints:
+        """Return the (3, 1, count) positions of the reply's tokens from place `written` on."""
+        begin = self._first_position + written
+        return np.tile(np.arange(begin, begin + count, dtype=np.int64), (3, 1, 1))
+
+    def _logits(self, row: int) -> Floats:
+        if self._rows is None:
             raise RuntimeError("steps() was called before prefill()")
-        return self._logits
+        logits: Floats = self._rows[row]
+        return logits

@@ -1,20 +1,22 @@
-"""From logits to a finished reply: plain greedy tokens, the margins on the way, and why it ended.
+"""From logits to a finished reply: greedy tokens, what becomes known on the way, and why it ended.
 
-Knows the ways a reply ends. What the text means is read by `protocol.reply`, as it arrives.
+Knows the ways a reply ends. What the text means is read by `protocol.reply`, as it arrives; how tokens are guessed
+ahead is in `drafts`, and changes no reply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
-from judo_edge.core import Floats
-from judo_edge.protocol.reply import ReplyStream
-from judo_edge.runtime.decoder import Decoder, greedy_token
-from judo_edge.runtime.margins import MarginReader
+from judo_edge.core import CellMask, Decision, EventKind, Floats
+from judo_edge.protocol.reply import ReplyEvent, ReplyStream
+from judo_edge.runtime.decoder import Decoder, Step, greedy_token, no_draft
+from judo_edge.runtime.drafts.drafter import Drafter
+from judo_edge.runtime.margins import MASK_MARGIN, MarginReader
 from judo_edge.runtime.tokenizer import Tokenizer
 
 NUM_CANDIDATES = 256
@@ -27,6 +29,24 @@ class Ending(str, Enum):
     END_TOKEN = "end token"
     CAP = "cap on new tokens"
     USELESS = "the mask repeats itself or is broken"
+    UNASKED = "the reason was not asked for"
+
+
+class Reasoning(str, Enum):
+    """For which parts the model is let write its reason and answer behind the mask."""
+
+    ALWAYS = "always"
+    NOK_ONLY = "nok-only"
+    ON_DEMAND = "on-demand"
+
+    def is_asked(self, mask: CellMask) -> bool:
+        """Tell whether the reply goes on behind this mask."""
+        return self is Reasoning.ALWAYS or (self is Reasoning.NOK_ONLY and len(mask) > 0)
+
+
+Tell = Callable[[EventKind, Decision | CellMask | str | tuple[tuple[int, int], ...]], None]
+"""Is told what becomes known, as it does."""
+_KINDS = {"cells": EventKind.CELLS, "mask": EventKind.MASK, "think": EventKind.REASON, "answer": EventKind.ANSWER}
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,7 @@ class Limits:
     max_new_tokens: int
     is_guarded: bool = True
     """Whether `MaskGuard` mends slips inside a mask and a useless one ends the reply; if not, it is plain greedy."""
+    reasoning: Reasoning = Reasoning.ALWAYS
 
 
 class MaskGuard:
@@ -80,26 +101,54 @@ class MaskGuard:
         return self._stream.would_spoil_mask(self._tokenizer.piece(token))
 
 
-def generate(
-    decoder: Decoder, tokenizer: Tokenizer, margins: MarginReader, stream: ReplyStream, limits: Limits
-) -> Generation:
-    """Write the reply to the prompt that the decoder has read: greedy, a slip inside a mask mended by `MaskGuard`.
+class Writer:
+    """Writes replies, one for each prompt that the decoder has read."""
 
-    `stream` watches for a mask that loops or cannot become valid: generating on would only cost time.
-    """
-    ids: list[int] = []
-    ending = Ending.CAP
-    guard = MaskGuard(tokenizer, stream)
-    choose = guard.choose if limits.is_guarded else greedy_token
-    for step in decoder.steps(limits.end_tokens, limits.max_new_tokens, choose):
-        margins.observe(step)
-        ids.append(step.token)
-        if step.token in limits.end_tokens:
-            ending = Ending.END_TOKEN
-            break
-        stream.feed(tokenizer.piece(step.token))
-        if limits.is_guarded and stream.should_stop:
-            ending = Ending.USELESS
-            break
-    text = tokenizer.text_from_ids([token for token in ids if token not in limits.end_tokens])
-    return Generation(tuple(ids), text, margins.margins, ending, guard.num_held)
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, limits: Limits, drafter: Drafter | None = None) -> None:
+        """Write greedily; a `drafter` makes it faster and changes no token."""
+        self._decoder, self._tokenizer, self._limits, self._drafter = decoder, tokenizer, limits, drafter
+
+    def write(self, margins: MarginReader, stream: ReplyStream, tell: Tell) -> Generation:
+        """Write the reply to the prompt that was read: greedy, a slip inside a mask mended by `MaskGuard`.
+
+        `stream` watches for a mask that loops or cannot become valid: generating on would only cost time.
+        """
+        ids: list[int] = []
+        ending = Ending.CAP
+        guard = MaskGuard(self._tokenizer, stream)
+        for step in self._steps(guard):
+            margins.observe(step)
+            ids.append(step.token)
+            if self._drafter:
+                self._drafter.observe(step.token)
+            events = self._heard(step, margins, stream, tell)
+            if (ended := self._ended(step, stream, events)) is not None:
+                ending = ended
+                break
+        text = self._tokenizer.text_from_ids([token for token in ids if token not in self._limits.end_tokens])
+        return Generation(tuple(ids), text, margins.margins, ending, guard.num_held)
+
+    def _steps(self, guard: MaskGuard) -> Iterator[Step]:
+        choose = guard.choose if self._limits.is_guarded else greedy_token
+        draft = self._drafter.next_draft if self._drafter else no_draft
+        return self._decoder.steps(self._limits.end_tokens, self._limits.max_new_tokens, choose, draft)
+
+    def _heard(self, step: Step, margins: MarginReader, stream: ReplyStream, tell: Tell) -> list[ReplyEvent]:
+        """Read the token's text and tell what it settles."""
+        if margins.is_first_sight:
+            is_defect = margins.margins[MASK_MARGIN] > 0
+            tell(EventKind.EARLY_VERDICT, Decision.NOK if is_defect else Decision.OK)
+        if step.token in self._limits.end_tokens:
+            return []
+        events = stream.feed(self._tokenizer.piece(step.token))
+        for event in events:
+            tell(_KINDS[event.kind], event.value)
+        return events
+
+    def _ended(self, step: Step, stream: ReplyStream, events: list[ReplyEvent]) -> Ending | None:
+        if step.token in self._limits.end_tokens:
+            return Ending.END_TOKEN
+        if self._limits.is_guarded and stream.should_stop:
+            return Ending.USELESS
+        masks = [event.value for event in events if isinstance(event.value, CellMask)]
+        return Ending.UNASKED if masks and not self._limits.reasoning.is_asked(masks[0]) else None

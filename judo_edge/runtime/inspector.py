@@ -7,66 +7,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from judo_edge.bundle import Bundle
 from judo_edge.bundle.acceptance import check_accepted
-from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
+from judo_edge.core import CellMask, Decision, Event, EventKind, EventValue, Floats, Frame, Reply, Verdict
 from judo_edge.errors import BundleError, JudoEdgeError
 from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
 from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.protocol.reply import ReplyStream, reply_from_text
 from judo_edge.runtime.cells import cell_scores_from_probe
 from judo_edge.runtime.decision import decision_from_reply
-from judo_edge.runtime.decoder import Decoder
+from judo_edge.runtime.decoder import Decoder, PromptInputs
+from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
 from judo_edge.runtime.engines.base import Engine
-from judo_edge.runtime.generation import Generation, Limits, generate
+from judo_edge.runtime.generation import Ending, Generation, Limits, Reasoning, Writer
+from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
 from judo_edge.runtime.margins import MASK_MARGIN, MarginReader, landmarks_from_tokenizer
 from judo_edge.runtime.prefix import prefix_from_bundle
 from judo_edge.runtime.prompt import Prompt, embed_from_table
 from judo_edge.runtime.references import EmbeddingCache, ReferencePhoto, References
-from judo_edge.runtime.sources.folder import Unreadable
 from judo_edge.runtime.tokenizer import Tokenizer
 from judo_edge.vision.geometry import Preprocessing
 from judo_edge.vision.patches import patches_from_image
 
 _log = logging.getLogger(__name__)
 
-STAGES = ("load", "patches", "vision", "reference", "prefill", "decode", "parse")
-"""The stages of a frame in order; `load` is timed by the run that reads the photos."""
+Emit = Callable[[Event], None]
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """A verdict with what a report and an evaluation need besides."""
-
-    verdict: Verdict
-    reference: ReferencePhoto | None = None
-    cell_scores: Floats | None = None
-    """(rows, cols) float32 logits of the dense cell probe; None when the bundle has no probe or nothing was read."""
-    ids: tuple[int, ...] = ()
-    """All generated ids, the end token included: what parity with another runtime is judged by."""
-
-
-@dataclass
-class Stopwatch:
-    """Seconds per stage by a monotonic clock; a stage that fails is timed too."""
-
-    clock: Callable[[], float] = time.perf_counter
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block under a name."""
-        started = self.clock()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.clock() - started
+def _nothing(_: Event) -> None:
+    """Let an event pass."""
 
 
 class Inspector:
@@ -80,11 +54,17 @@ class Inspector:
         question: Question | None = None,
         is_guarded: bool = True,
         accept_failed: Collection[str] = (),
+        *,
+        is_drafting: bool = True,
+        reasoning: Reasoning = Reasoning.ALWAYS,
+        memory: ReplyMemory | None = None,
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
         `is_guarded` lets the grammar mend a slip inside a mask and end a useless one; if not, replies are plain greedy.
-        `accept_failed` names the gates of the bundle's verification that may have failed.
+        `accept_failed` names the gates of the bundle's verification that may have failed. `is_drafting` guesses tokens
+        ahead, which changes no reply; `memory` keeps earlier replies to guess from over a restart. `reasoning` says for
+        which parts more than the mask is asked.
 
         Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named.
         """
@@ -95,14 +75,23 @@ class Inspector:
         self.preprocessing = preprocessing_from_bundle(bundle, self.profile)
         self._engine, self._references = engine, references
         self._tokenizer = Tokenizer.open(bundle.path_of(bundle.manifest.tokenizer))
-        self._limits = Limits(frozenset(model.eos_ids), self.profile.max_new_tokens, is_guarded)
+        self._limits = Limits(frozenset(model.eos_ids), self.profile.max_new_tokens, is_guarded, reasoning)
         self.grid = (self.profile.grid_rows, self.profile.grid_cols)
         embed = embed_from_table(bundle.embedding_table())
         text = prompt_text(self.profile, self.question, self.preprocessing.num_tokens)
         ids = self._tokenizer.ids_from_text(text)
         side = self.preprocessing.merged_side
         self.prompt = Prompt(ids, embed, model.image_pad_id, side, self.profile.image_order)
-        self._decoder = Decoder(engine, embed, prefix_from_bundle(bundle, ids))
+        self._decoder = Decoder(engine, embed)
+        self._prefix = prefix_from_bundle(bundle, ids)
+        self.drafter: Drafter | None = None
+        """Guesses tokens ahead; None when it is switched off."""
+        if is_drafting:
+            letters = self.question.letters
+            self.drafter = drafter_from_tokenizer(
+                self._tokenizer, self._limits.end_tokens, letters, self.grid, memory or ReplyMemory(None, "")
+            )
+        self._writer = Writer(self._decoder, self._tokenizer, self._limits, self.drafter)
         self._landmarks = landmarks_from_tokenizer(self._tokenizer, self.question.letters, *self.grid)
         self._embeddings = EmbeddingCache()
 
@@ -110,31 +99,38 @@ class Inspector:
         """Return the verdict on a frame; every fault is NOT_DECIDABLE with its reason, never an exception."""
         return self.look(frame).verdict
 
-    def look(self, frame: Frame) -> Inspection:
-        """Inspect a frame and keep what led to the verdict."""
-        watch, trace = Stopwatch(), _Trace()
+    def look(self, frame: Frame, emit: Emit = _nothing) -> Inspection:
+        """Inspect a frame and keep what led to the verdict; `emit` is told what becomes known, the verdict last."""
+        trace = Trace()
         try:
-            with watch.stage("patches"):
-                patches = patches_from_image(frame.image, self.preprocessing)
-            with watch.stage("vision"):
-                query = self._encoded(patches)
-            with watch.stage("reference"):
-                trace.reference = self._references.pick(frame)
-                reference = self._reference_rows(trace.reference)
-            with watch.stage("prefill"):
-                prompt = self.prompt.juxtapose(query, reference)
-                trace.probe = self._decoder.prefill(prompt, self._limits.max_new_tokens).cells
-            with watch.stage("decode"):
-                trace.generation = self._written()
-            with watch.stage("parse"):
-                trace.reply = self._read(trace.generation)
-            return self._judged(frame, trace, watch)
+            verdict = self._judged(frame, trace, emit)
         except JudoEdgeError as fault:
-            return Inspection(undecidable(frame, str(fault), watch, trace), trace.reference)
+            verdict = undecidable(frame, str(fault), trace)
         except Exception as bug:  # the line must get a verdict whatever went wrong
             _log.exception("frame %s could not be inspected", frame.frame_id)
-            reason = f"internal fault: {type(bug).__name__}: {bug}"
-            return Inspection(undecidable(frame, reason, watch, trace), trace.reference)
+            verdict = undecidable(frame, f"internal fault: {type(bug).__name__}: {bug}", trace)
+        self._tell(frame, emit, EventKind.VERDICT, verdict)
+        return trace.inspection(verdict)
+
+    def _judged(self, frame: Frame, trace: Trace, emit: Emit) -> Verdict:
+        stage = trace.watch.stage
+        with stage("patches"):
+            patches = patches_from_image(frame.image, self.preprocessing)
+        with stage("vision"):
+            query = self._encoded(patches)
+        with stage("reference"):
+            trace.reference = self._references.pick(frame)
+            reference = self._reference_rows(trace.reference)
+        with stage("prefill"):
+            trace.cell_scores = self._read_prompt(frame, self.prompt.juxtapose(query, reference), trace)
+        with stage("decode"):
+            trace.generation = self._written(frame, emit)
+        trace.watch.split(trace.passes)
+        with stage("parse"):
+            trace.reply = self._read(trace.generation)
+            decision, reason = decision_from_reply(trace.reply, self.question, trace.generation)
+            score = None if decision is Decision.NOT_DECIDABLE else score_from_margins(trace.generation.margins)
+            return verdict_from_trace(frame, trace, decision, reason, score)
 
     def _encoded(self, patches: Floats) -> Floats:
         # The engine may reuse its output, and the reference is encoded before these rows are read.
@@ -147,80 +143,50 @@ class Inspector:
             key, lambda: self._encoded(patches_from_image(reference.load(), self.preprocessing))
         )
 
-    def _written(self) -> Generation:
+    def _read_prompt(self, frame: Frame, prompt: PromptInputs, trace: Trace) -> Floats | None:
+        """Read the prompt and a first draft in one pass; return the cell probe's (rows, cols), None without one."""
+        cap = self._limits.max_new_tokens
+        draft: tuple[int, ...] = ()
+        evidence = Evidence(frame.part)
+        if self.drafter:
+            self.drafter.begin(evidence)
+            draft = self.drafter.next_draft(cap - 1)
+        decoded = self._decoder.prefill(prompt, cap, draft, self._prefix)
+        trace.passes = self._decoder.passes
+        if decoded.cells is None:
+            return None
+        # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
+        tokens = decoded.cells[0, self.prompt.second_photo() - len(self.prompt) - len(draft)]
+        scores = cell_scores_from_probe(tokens, *self.grid)
+        evidence.marked = CellMask.from_array(scores > 0)
+        return scores
+
+    def _written(self, frame: Frame, emit: Emit) -> Generation:
         margins = MarginReader(self._landmarks, self.question)
         stream = ReplyStream(*self.grid, self.question.letters)
-        return generate(self._decoder, self._tokenizer, margins, stream, self._limits)
+        generation = self._writer.write(margins, stream, lambda kind, value: self._tell(frame, emit, kind, value))
+        if self.drafter:
+            self.drafter.finish(self._decoder.passes)
+        return generation
+
+    def _tell(self, frame: Frame, emit: Emit, kind: EventKind, value: EventValue) -> None:
+        seconds = (time.monotonic_ns() - frame.captured_ns) / 1e9
+        emit(Event(kind, frame.frame_id, seconds, len(self._decoder.passes), value))
 
     def _read(self, generation: Generation) -> Reply:
-        return reply_from_text(generation.text, *self.grid, self.question.letters)
-
-    def _judged(self, frame: Frame, trace: _Trace, watch: Stopwatch) -> Inspection:
-        assert trace.generation and trace.reply and trace.reference
-        decision, reason = decision_from_reply(trace.reply, self.question, trace.generation)
-        margins = dict(trace.generation.margins)
-        verdict = Verdict(
-            frame_id=frame.frame_id,
-            part=frame.part,
-            decision=decision,
-            reason=reason,
-            score=None if decision is Decision.NOT_DECIDABLE else score_from_margins(margins),
-            margins=margins,
-            reply=trace.reply,
-            reference_id=trace.reference.reference_id,
-            timing=Timing(watch.seconds),
-            num_tokens=len(trace.generation.ids),
-            num_held=trace.generation.num_held,
-            path=frame.path,
-        )
-        return Inspection(verdict, trace.reference, self._cell_scores(trace.probe), trace.generation.ids)
-
-    def _cell_scores(self, probe: Floats | None) -> Floats | None:
-        if probe is None:
-            return None
-        # Counted from the end: a prefix that is known already is not in the probe.
-        tokens = probe[0, self.prompt.second_photo() - len(self.prompt)]
-        return cell_scores_from_probe(tokens, *self.grid)
+        reply = reply_from_text(generation.text, *self.grid, self.question.letters)
+        if generation.ending is Ending.UNASKED:  # what was not asked for is not missing
+            reply = replace(reply, problems=tuple(text for text in reply.problems if not text.endswith("is missing")))
+        return reply
 
 
-@dataclass
-class _Trace:
-    """What a frame has come to so far, so that a fault keeps what was known before it."""
-
-    reference: ReferencePhoto | None = None
-    probe: Floats | None = None
-    generation: Generation | None = None
-    reply: Reply | None = None
-
-
-def score_from_margins(margins: dict[str, float]) -> float | None:
+def score_from_margins(margins: Mapping[str, float]) -> float | None:
     """Return the anomaly score in logits: JUDO's margin at the first mask token.
 
     It is the earliest sign, and it does not depend on the prose that the answer's letter follows. None when the
     reply never came to a mask.
     """
     return margins.get(MASK_MARGIN)
-
-
-def undecidable(
-    frame: Frame | Unreadable, reason: str, watch: Stopwatch | None = None, trace: _Trace | None = None
-) -> Verdict:
-    """Return the verdict on a frame that could not be inspected."""
-    trace = trace or _Trace()
-    return Verdict(
-        frame_id=frame.frame_id,
-        part=frame.part,
-        decision=Decision.NOT_DECIDABLE,
-        reason=" ".join(reason.split()),
-        score=None,
-        margins=dict(trace.generation.margins) if trace.generation else {},
-        reply=trace.reply,
-        reference_id=trace.reference.reference_id if trace.reference else None,
-        timing=Timing(watch.seconds if watch else {}),
-        num_tokens=len(trace.generation.ids) if trace.generation else 0,
-        num_held=trace.generation.num_held if trace.generation else 0,
-        path=frame.path,
-    )
 
 
 def preprocessing_from_bundle(bundle: Bundle, profile: PromptProfile) -> Preprocessing:

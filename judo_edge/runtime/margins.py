@@ -56,11 +56,14 @@ class MarginReader:
         self._defect = _defect_letter(question)
         self._ids: list[int] = []
         self.margins: dict[str, float] = {}
+        self.is_first_sight = False
+        """Whether the step observed last was the first token of the mask."""
 
     def observe(self, step: Step) -> None:
         """Look at the logits of a step before its token counts as written."""
         marks, ids = self._landmarks, tuple(self._ids)
-        if MASK_MARGIN not in self.margins and ids[-len(marks.mask_lead) :] == marks.mask_lead:
+        self.is_first_sight = MASK_MARGIN not in self.margins and ids[-len(marks.mask_lead) :] == marks.mask_lead
+        if self.is_first_sight:
             self.margins[MASK_MARGIN] = _finite(float(step.logits[marks.open_id]) - float(step.logits[marks.none_id]))
         if ids[-len(marks.answer_lead) :] == marks.answer_lead:
             self.margins[ANSWER_MARGIN] = self._answer_margin(step)

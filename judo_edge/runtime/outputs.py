@@ -13,7 +13,7 @@ from types import TracebackType
 from judo_edge.core import Frame
 from judo_edge.errors import OutputError
 from judo_edge.files import output_errors
-from judo_edge.runtime.inspector import Inspection
+from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.masks import write_mask
 from judo_edge.runtime.records import VerdictLog, record_from_verdict
 from judo_edge.runtime.report import Report, RunFacts

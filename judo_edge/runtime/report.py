@@ -22,11 +22,12 @@ from judo_edge.bundle.acceptance import NOT_VERIFIED
 from judo_edge.core import Decision, Frame, Image, Timing, Verdict
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors
-from judo_edge.runtime.inspector import STAGES, Inspection
+from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.masks import path_from_cells, path_from_grid
 from judo_edge.runtime.photos import jpeg_from_image
 from judo_edge.runtime.references import ReferencePhoto
 from judo_edge.runtime.sources.folder import Unreadable
+from judo_edge.runtime.stopwatch import STAGES
 
 if TYPE_CHECKING:
     from jinja2 import Template

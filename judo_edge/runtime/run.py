@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from judo_edge.core import Frame, Timing
-from judo_edge.runtime.inspector import Inspection, Inspector, undecidable
+from judo_edge.runtime.inspection import Inspection, undecidable
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.sources.folder import Unreadable
 
 Inspected = tuple[Frame | Unreadable, Inspection]

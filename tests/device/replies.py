@@ -15,7 +15,8 @@ from judo_edge.adapt.drawing.pairs import Pair
 from judo_edge.bundle import Bundle
 from judo_edge.core import Floats, Frame, Ints
 from judo_edge.runtime.engines.base import Engine
-from judo_edge.runtime.inspector import Inspection, Inspector
+from judo_edge.runtime.inspection import Inspection
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.references import ReferencePhoto
 
 FIGURES = "JUDO_EDGE_GPU_FIGURES"

@@ -18,7 +18,8 @@ from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.core import Decision, Frame
 from judo_edge.export.pipeline import export_bundle, shipped_checkpoints
 from judo_edge.runtime.engines import engine_from_bundle
-from judo_edge.runtime.inspector import Inspection, Inspector
+from judo_edge.runtime.inspection import Inspection
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
 from judo_edge.runtime.references import ReferencePhoto
 from tests.parity import transformers_ids, transformers_inputs

@@ -72,8 +72,8 @@ def test_steps_are_fed_back_one_at_a_time() -> None:
 
 def test_known_prefix_is_not_read_again_and_positions_stay() -> None:
     engine = Recorder()
-    decoder = Decoder(engine, embed, prefix=np.zeros((3, 2, 2, 1, 1, 4), np.float32))
-    decoder.prefill(prompt(5, next_position=9), max_new_tokens=2)
+    decoder = Decoder(engine, embed)
+    decoder.prefill(prompt(5, next_position=9), 2, prefix=np.zeros((3, 2, 2, 1, 1, 4), np.float32))
     assert [step.token for step in decoder.steps(frozenset(), 2)] == [5, 0]
     (rows, positions, kept, wanted), step = engine.calls
     assert rows[0, :, 0].tolist() == [3, 4] and positions[0, 0].tolist() == [3, 4] and kept == 3

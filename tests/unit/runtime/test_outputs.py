@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from judo_edge.core import CellMask, Decision, Frame, Reply, Timing, Verdict
 from judo_edge.errors import OutputError
 from judo_edge.protocol.reply import reply_from_text
-from judo_edge.runtime.inspector import Inspection, undecidable
+from judo_edge.runtime.inspection import Inspection, undecidable
 from judo_edge.runtime.masks import file_stem, path_from_cells, path_from_grid
 from judo_edge.runtime.outputs import RunOutput
 from judo_edge.runtime.records import VerdictLog, record_from_verdict

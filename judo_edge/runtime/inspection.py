@@ -1,0 +1,71 @@
+"""What an inspection leaves: the verdict and what led to it, also when it failed half-way. Knows no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
+from judo_edge.runtime.decoder import Pass
+from judo_edge.runtime.generation import Generation
+from judo_edge.runtime.references import ReferencePhoto
+from judo_edge.runtime.sources.folder import Unreadable
+from judo_edge.runtime.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A verdict with what a report and an evaluation need besides."""
+
+    verdict: Verdict
+    reference: ReferencePhoto | None = None
+    cell_scores: Floats | None = None
+    """(rows, cols) float32 logits of the dense cell probe; None when the bundle has no probe or nothing was read."""
+    ids: tuple[int, ...] = ()
+    """All generated ids, the end token included: what parity with another runtime is judged by."""
+
+
+@dataclass
+class Trace:
+    """What a frame has come to so far, so that a fault keeps what was known before it."""
+
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    reference: ReferencePhoto | None = None
+    cell_scores: Floats | None = None
+    passes: Sequence[Pass] = ()
+    generation: Generation | None = None
+    reply: Reply | None = None
+
+    def inspection(self, verdict: Verdict) -> Inspection:
+        """Return the verdict with what led to it."""
+        ids = self.generation.ids if self.generation else ()
+        return Inspection(verdict, self.reference, self.cell_scores, ids)
+
+
+def verdict_from_trace(
+    frame: Frame | Unreadable, trace: Trace, decision: Decision, reason: str, score: float | None
+) -> Verdict:
+    """Return the verdict on a frame with all that is known of it."""
+    generation = trace.generation
+    return Verdict(
+        frame_id=frame.frame_id,
+        part=frame.part,
+        decision=decision,
+        reason=reason,
+        score=score,
+        margins=dict(generation.margins) if generation else {},
+        reply=trace.reply,
+        reference_id=trace.reference.reference_id if trace.reference else None,
+        timing=Timing(trace.watch.seconds),
+        num_tokens=len(generation.ids) if generation else 0,
+        num_held=generation.num_held if generation else 0,
+        path=frame.path,
+        num_passes=len(trace.passes),
+        num_drafted=sum(run.num_drafted for run in trace.passes),
+        num_accepted=sum(run.num_accepted for run in trace.passes),
+    )
+
+
+def undecidable(frame: Frame | Unreadable, reason: str, trace: Trace | None = None) -> Verdict:
+    """Return the verdict on a frame that could not be inspected."""
+    return verdict_from_trace(frame, trace or Trace(), Decision.NOT_DECIDABLE, " ".join(reason.split()), None)
