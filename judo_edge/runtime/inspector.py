@@ -8,31 +8,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-
-import numpy as np
 
 from judo_edge.bundle import Bundle
-from judo_edge.bundle.acceptance import check_accepted
-from judo_edge.core import CellMask, Decision, Event, EventKind, EventValue, Floats, Frame, Reply, Verdict
-from judo_edge.errors import BundleError, JudoEdgeError
-from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
+from judo_edge.core import Decision, Event, EventKind, EventValue, Floats, Frame, Verdict
+from judo_edge.errors import InputError, JudoEdgeError
 from judo_edge.protocol.questions import Question, detection_question
-from judo_edge.protocol.reply import ReplyStream, reply_from_text
-from judo_edge.runtime.cells import cell_scores_from_probe
+from judo_edge.runtime.asking import Asker, Manner
 from judo_edge.runtime.decision import decision_from_reply
-from judo_edge.runtime.decoder import Decoder, PromptInputs
-from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
+from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory
 from judo_edge.runtime.engines.base import Engine
-from judo_edge.runtime.generation import Ending, Generation, Limits, Reasoning, Writer
+from judo_edge.runtime.generation import Reasoning
 from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
-from judo_edge.runtime.margins import MASK_MARGIN, MarginReader, landmarks_from_tokenizer
-from judo_edge.runtime.prefix import prefix_from_bundle
-from judo_edge.runtime.prompt import Prompt, embed_from_table
+from judo_edge.runtime.margins import MASK_MARGIN
+from judo_edge.runtime.model import Model
+from judo_edge.runtime.prompt import Prompt
 from judo_edge.runtime.references import EmbeddingCache, ReferencePhoto, References
-from judo_edge.runtime.tokenizer import Tokenizer
 from judo_edge.vision.geometry import Preprocessing
-from judo_edge.vision.patches import patches_from_image
 
 _log = logging.getLogger(__name__)
 
@@ -61,39 +52,42 @@ class Inspector:
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
-        `is_guarded` lets the grammar mend a slip inside a mask and end a useless one; if not, replies are plain greedy.
-        `accept_failed` names the gates of the bundle's verification that may have failed. `is_drafting` guesses tokens
-        ahead, which changes no reply; `memory` keeps earlier replies to guess from over a restart. `reasoning` says for
-        which parts more than the mask is asked.
+        `is_guarded`, `is_drafting` and `reasoning` are explained at `Manner`. `accept_failed` names the gates of the
+        bundle's verification that may have failed. `memory` keeps earlier replies to guess from over a restart.
 
-        Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named.
+        Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named,
+        InputError for a question without an option that means a defect.
         """
-        check_accepted(bundle, accept_failed)
-        model = bundle.manifest.model
         self.question = question or detection_question(yes_first=True)
-        self.profile = load_profile(bundle.path_of(bundle.manifest.profile))
-        self.preprocessing = preprocessing_from_bundle(bundle, self.profile)
-        self._engine, self._references = engine, references
-        self._tokenizer = Tokenizer.open(bundle.path_of(bundle.manifest.tokenizer))
-        self._limits = Limits(frozenset(model.eos_ids), self.profile.max_new_tokens, is_guarded, reasoning)
-        self.grid = (self.profile.grid_rows, self.profile.grid_cols)
-        embed = embed_from_table(bundle.embedding_table())
-        text = prompt_text(self.profile, self.question, self.preprocessing.num_tokens)
-        ids = self._tokenizer.ids_from_text(text)
-        side = self.preprocessing.merged_side
-        self.prompt = Prompt(ids, embed, model.image_pad_id, side, self.profile.image_order)
-        self._decoder = Decoder(engine, embed)
-        self._prefix = prefix_from_bundle(bundle, ids)
-        self.drafter: Drafter | None = None
-        """Guesses tokens ahead; None when it is switched off."""
-        if is_drafting:
-            letters = self.question.letters
-            self.drafter = drafter_from_tokenizer(
-                self._tokenizer, self._limits.end_tokens, letters, self.grid, memory or ReplyMemory(None, "")
-            )
-        self._writer = Writer(self._decoder, self._tokenizer, self._limits, self.drafter)
-        self._landmarks = landmarks_from_tokenizer(self._tokenizer, self.question.letters, *self.grid)
+        if self.question.defect_letter is None or len(self.question.options) < 2:
+            found = f"question {self.question.text!r}"
+            raise InputError(found, "one option that means a defect", "ask a detection question")
+        self.model = Model(bundle, engine, accept_failed)
+        self._memory = memory or ReplyMemory(None, "")
+        manner = Manner(is_guarded, is_drafting, reasoning)
+        self._asker = Asker(self.model, self.question, manner, self._memory)
+        self._references = references
         self._embeddings = EmbeddingCache()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the rows and columns of masks."""
+        return self.model.grid
+
+    @property
+    def prompt(self) -> Prompt:
+        """Return the prompt, complete but for the photos."""
+        return self._asker.prompt
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return how photos become patches."""
+        return self.model.preprocessing
+
+    @property
+    def drafter(self) -> Drafter | None:
+        """Return what guesses tokens ahead; None when it is switched off."""
+        return self._asker.drafter
 
     def inspect(self, frame: Frame) -> Verdict:
         """Return the verdict on a frame; every fault is NOT_DECIDABLE with its reason, never an exception."""
@@ -109,75 +103,39 @@ class Inspector:
         except Exception as bug:  # the line must get a verdict whatever went wrong
             _log.exception("frame %s could not be inspected", frame.frame_id)
             verdict = undecidable(frame, f"internal fault: {type(bug).__name__}: {bug}", trace)
-        self._tell(frame, emit, EventKind.VERDICT, verdict)
+        _tell(frame, trace, emit, EventKind.VERDICT, verdict)
         return trace.inspection(verdict)
 
     def _judged(self, frame: Frame, trace: Trace, emit: Emit) -> Verdict:
-        stage = trace.watch.stage
+        asker, stage = self._asker, trace.watch.stage
         with stage("patches"):
-            patches = patches_from_image(frame.image, self.preprocessing)
+            patches = self.model.patches(frame.image)
         with stage("vision"):
-            query = self._encoded(patches)
+            query = self.model.encoded(patches)
         with stage("reference"):
             trace.reference = self._references.pick(frame)
             reference = self._reference_rows(trace.reference)
         with stage("prefill"):
-            trace.cell_scores = self._read_prompt(frame, self.prompt.juxtapose(query, reference), trace)
+            trace.cell_scores = asker.read(asker.prompt.juxtapose(query, reference), Evidence(frame.part))
+            trace.passes = self.model.decoder.passes
         with stage("decode"):
-            trace.generation = self._written(frame, emit)
+            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value))
         trace.watch.split(trace.passes)
         with stage("parse"):
-            trace.reply = self._read(trace.generation)
+            trace.reply = asker.reply(trace.generation)
             decision, reason = decision_from_reply(trace.reply, self.question, trace.generation)
             score = None if decision is Decision.NOT_DECIDABLE else score_from_margins(trace.generation.margins)
             return verdict_from_trace(frame, trace, decision, reason, score)
 
-    def _encoded(self, patches: Floats) -> Floats:
-        # The engine may reuse its output, and the reference is encoded before these rows are read.
-        return np.array(self._engine.encode(patches[None])[0], dtype=np.float32, copy=True)
-
     def _reference_rows(self, reference: ReferencePhoto) -> Floats:
         """Return the (T, D) rows of a reference, keyed by its pixels, the preprocessing and the engine."""
-        key = f"{reference.sha256}:{self.preprocessing.model_dump_json()}:{self._engine.digest}"
-        return self._embeddings.get(
-            key, lambda: self._encoded(patches_from_image(reference.load(), self.preprocessing))
-        )
+        key = f"{reference.sha256}:{self.preprocessing.model_dump_json()}:{self.model.engine.digest}"
+        return self._embeddings.get(key, lambda: self.model.encoded(self.model.patches(reference.load())))
 
-    def _read_prompt(self, frame: Frame, prompt: PromptInputs, trace: Trace) -> Floats | None:
-        """Read the prompt and a first draft in one pass; return the cell probe's (rows, cols), None without one."""
-        cap = self._limits.max_new_tokens
-        draft: tuple[int, ...] = ()
-        evidence = Evidence(frame.part)
-        if self.drafter:
-            self.drafter.begin(evidence)
-            draft = self.drafter.next_draft(cap - 1)
-        decoded = self._decoder.prefill(prompt, cap, draft, self._prefix)
-        trace.passes = self._decoder.passes
-        if decoded.cells is None:
-            return None
-        # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
-        tokens = decoded.cells[0, self.prompt.second_photo() - len(self.prompt) - len(draft)]
-        scores = cell_scores_from_probe(tokens, *self.grid)
-        evidence.marked = CellMask.from_array(scores > 0)
-        return scores
 
-    def _written(self, frame: Frame, emit: Emit) -> Generation:
-        margins = MarginReader(self._landmarks, self.question)
-        stream = ReplyStream(*self.grid, self.question.letters)
-        generation = self._writer.write(margins, stream, lambda kind, value: self._tell(frame, emit, kind, value))
-        if self.drafter:
-            self.drafter.finish(self._decoder.passes)
-        return generation
-
-    def _tell(self, frame: Frame, emit: Emit, kind: EventKind, value: EventValue) -> None:
-        seconds = (time.monotonic_ns() - frame.captured_ns) / 1e9
-        emit(Event(kind, frame.frame_id, seconds, len(self._decoder.passes), value))
-
-    def _read(self, generation: Generation) -> Reply:
-        reply = reply_from_text(generation.text, *self.grid, self.question.letters)
-        if generation.ending is Ending.UNASKED:  # what was not asked for is not missing
-            reply = replace(reply, problems=tuple(text for text in reply.problems if not text.endswith("is missing")))
-        return reply
+def _tell(frame: Frame, trace: Trace, emit: Emit, kind: EventKind, value: EventValue) -> None:
+    seconds = (time.monotonic_ns() - frame.captured_ns) / 1e9
+    emit(Event(kind, frame.frame_id, seconds, len(trace.passes), value))
 
 
 def score_from_margins(margins: Mapping[str, float]) -> float | None:
@@ -187,23 +145,3 @@ def score_from_margins(margins: Mapping[str, float]) -> float | None:
     reply never came to a mask.
     """
     return margins.get(MASK_MARGIN)
-
-
-def preprocessing_from_bundle(bundle: Bundle, profile: PromptProfile) -> Preprocessing:
-    """Return how photos become patches: the profile's resize, everything else from the manifest.
-
-    Raises BundleError when profile and graph are made for different photo sizes.
-    """
-    model, recorded = bundle.manifest.model, bundle.manifest.preprocessing
-    if profile.image_size != recorded.image_size:
-        found = f"a profile for {profile.image_size} pixels with graphs for {recorded.image_size}"
-        raise BundleError(found, "the same photo size", "export the bundle again")
-    return Preprocessing(
-        resize=profile.resize,
-        image_size=recorded.image_size,
-        patch_size=model.patch_size,
-        temporal_patch_size=model.temporal_patch_size,
-        merge_size=model.spatial_merge_size,
-        mean=recorded.mean,
-        std=recorded.std,
-    )

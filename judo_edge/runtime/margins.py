@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from judo_edge.core import CellMask
-from judo_edge.errors import BundleError, EngineError, InputError
+from judo_edge.errors import BundleError, EngineError
 from judo_edge.protocol.questions import Question
 from judo_edge.protocol.reply import text_from_parts
 from judo_edge.runtime.decoder import Step
@@ -51,9 +51,12 @@ class MarginReader:
     """Watches one generation and keeps the margins, in logits; larger means rather a defect."""
 
     def __init__(self, landmarks: Landmarks, question: Question) -> None:
-        """Begin a reply; only the letters of options that the question offers are compared."""
+        """Begin a reply; only the letters of options that the question offers are compared.
+
+        Without an option that means a defect, there is no margin of the answer.
+        """
         self._landmarks = landmarks
-        self._defect = _defect_letter(question)
+        self._defect = question.defect_letter
         self._ids: list[int] = []
         self.margins: dict[str, float] = {}
         self.is_first_sight = False
@@ -65,13 +68,13 @@ class MarginReader:
         self.is_first_sight = MASK_MARGIN not in self.margins and ids[-len(marks.mask_lead) :] == marks.mask_lead
         if self.is_first_sight:
             self.margins[MASK_MARGIN] = _finite(float(step.logits[marks.open_id]) - float(step.logits[marks.none_id]))
-        if ids[-len(marks.answer_lead) :] == marks.answer_lead:
-            self.margins[ANSWER_MARGIN] = self._answer_margin(step)
+        if self._defect is not None and ids[-len(marks.answer_lead) :] == marks.answer_lead:
+            self.margins[ANSWER_MARGIN] = self._answer_margin(step, self._defect)
         self._ids.append(step.token)
 
-    def _answer_margin(self, step: Step) -> float:
+    def _answer_margin(self, step: Step, defect: str) -> float:
         logits = {letter: float(step.logits[token]) for letter, token in self._landmarks.letter_ids.items()}
-        return _finite(logits.pop(self._defect) - max(logits.values()))
+        return _finite(logits.pop(defect) - max(logits.values()))
 
 
 def _mask_choice(tokenizer: Tokenizer, letter: str, rows: int, cols: int) -> tuple[tuple[int, ...], int, int]:
@@ -107,9 +110,3 @@ def _finite(margin: float) -> float:
 
 def _common(one: list[int], other: list[int]) -> tuple[int, ...]:
     return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _defect_letter(question: Question) -> str:
-    if question.defect_letter is None or len(question.options) < 2:
-        raise InputError(f"question {question.text!r}", "one option that means a defect", "ask a detection question")
-    return question.defect_letter

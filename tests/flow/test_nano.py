@@ -83,7 +83,7 @@ def test_float32_replies_equal_transformers_token_for_token(
     with engine_from_bundle(bundle) as engine:
         inspector = Inspector(bundle, engine, PairReferences(pairs))
         for pair, greedy, guarded in zip(pairs, plain, inspections["cpu-fp32"], strict=True):
-            cap = inspector.profile.max_new_tokens
+            cap = inspector.model.profile.max_new_tokens
             expected = transformers_ids(merged, bundle, inspector, (pair.query, pair.reference), cap)
             assert list(greedy.ids) == expected
             if greedy.verdict.decision is not Decision.NOT_DECIDABLE:

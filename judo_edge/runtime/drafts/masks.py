@@ -33,15 +33,27 @@ class MaskSource:
         marked = writing.evidence.marked
         if marked is None or _CLOSE in writing.text:
             return Draft()
-        _, opened, body = writing.text.partition(_OPEN)
-        rest = mask_continuation(marked, body) if opened else f"{_OPEN} {seg_from_mask(marked)}"
+        rest = _rest_of_reply(marked, writing.text)
         if rest is None:
             return Draft()
-        ids = self._texts.ids_behind(writing, f"{rest} {_CLOSE}")[:room]
+        ids = self._texts.ids_behind(writing, rest)[:room]
         return Draft(tuple(ids), (CONFIDENCE,) * len(ids))
 
     def learn(self, writing: Writing) -> None:
         """Keep nothing: the evidence of a frame is its own."""
+
+
+def _rest_of_reply(marked: CellMask, text: str) -> str | None:
+    """Return what follows a reply's beginning up to the end of its mask; None if unclear."""
+    _, opened, body = text.partition(_OPEN)
+    if not opened:
+        whole = f"{_OPEN} {seg_from_mask(marked)} {_CLOSE}"
+        return whole[len(text) :] if whole.startswith(text) else None
+    _, closing, begun = body.partition("<")
+    if closing:
+        return _CLOSE[len(begun) + 1 :] if _CLOSE.startswith(f"<{begun}") else None
+    rest = mask_continuation(marked, body)
+    return None if rest is None else f"{rest} {_CLOSE}"
 
 
 def mask_continuation(marked: CellMask, body: str) -> str | None:
@@ -66,8 +78,8 @@ def mask_continuation(marked: CellMask, body: str) -> str | None:
 
 def _parted(body: str) -> tuple[str, str, str]:
     """Return the finished items, the item begun behind their comma, and the blank missing before it."""
-    done, comma, begun = body.rpartition(",") if body.rstrip().endswith(",") else body.rpartition(" , ")
-    return done if comma else "", begun.lstrip(), " " if comma == "," and not begun else ""
+    done, comma, begun = body.rpartition(" ,") if body.rstrip().endswith(" ,") else body.rpartition(" , ")
+    return done if comma else "", begun.lstrip(), " " if comma == " ," and not begun else ""
 
 
 def _last_cell(items: str) -> Cell:
@@ -91,11 +103,12 @@ def _adapted(marked: CellMask, begun: str) -> Iterator[str]:
         return
     row = numbers[0]
     ends = [run for near in _nearest_rows(marked, row) for run in _runs_of(marked, near)]
-    yield from (_item(row, first, last) for first, last in ends)
-    if len(numbers) > 1:
-        first = numbers[1]
-        yield from (_item(row, first, last) for _, last in ends if last >= first)
-        yield f"({row},{first})"
+    if len(numbers) == 1:
+        yield from (_item(row, first, last) for first, last in ends)
+        return
+    first = numbers[1]
+    yield from (_item(row, first, last) for _, last in ends if last >= first)
+    yield f"({row},{first})"
     if len(numbers) > 3:
         yield _item(row, numbers[1], numbers[3])
 

@@ -15,8 +15,8 @@ MIN_CONFIDENCE = 0.02
 """A guess ends where its tokens are less likely than this together."""
 MIN_SIGHTINGS = 2
 """Sequences in which a context must have been seen for what follows to count as certain."""
-DOUBT = 0.5
-"""Added to the count of other continuations: one sighting is no certainty (Krichevsky and Trofimov, 1981)."""
+DOUBT = 1.0
+"""Sightings of another continuation that a context of one token is credited with; longer contexts leave less doubt."""
 
 
 class NgramTable:
@@ -62,26 +62,26 @@ class NgramTable:
         """Return the tokens that follow without any alternative, in a context seen in several sequences."""
         known = [START, *ids]
         while len(known) - 1 - len(ids) < room:
-            found = self._followers(known, MIN_SIGHTINGS)
+            _, found = self._followers(known, MIN_SIGHTINGS)
             if len(found) != 1:
                 break
             known += found
         return tuple(known[len(ids) + 1 :])
 
-    def _followers(self, known: list[int], sightings: int = 1) -> Counter[int]:
-        """Return what followed the longest context that was seen so often."""
+    def _followers(self, known: list[int], sightings: int = 1) -> tuple[int, Counter[int]]:
+        """Return the longest context that was seen so often, as its order, and what followed it."""
         for order in ORDERS:
             found = self._next.get(tuple(known[-order:]))
             if found and found.total() >= sightings:
-                return found
-        return Counter()
+                return order, found
+        return 1, Counter()
 
     def _likeliest(self, known: list[int]) -> tuple[int, float]:
-        found = self._followers(known)
+        order, found = self._followers(known)
         if not found:
             return START, 0.0
         token, count = max(found.items(), key=lambda item: item[1])
-        return token, count / (found.total() + DOUBT)
+        return token, count / (found.total() + DOUBT / order)
 
     def _count(self, ids: tuple[int, ...], by: int) -> None:
         known = (START, *ids)

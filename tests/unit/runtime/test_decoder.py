@@ -7,7 +7,7 @@ import pytest
 
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError
-from judo_edge.runtime.decoder import Decoder, PromptInputs, greedy_token
+from judo_edge.runtime.decoder import Decoder, NextDraft, PromptInputs, greedy_token, no_draft
 from judo_edge.runtime.engines.base import Decoded
 
 VOCAB, HIDDEN = 6, 3
@@ -110,3 +110,94 @@ def test_logits_that_are_not_finite_are_a_fault(value: float) -> None:
 def test_steps_before_prefill_is_a_bug() -> None:
     with pytest.raises(RuntimeError):
         next(Decoder(Recorder(), embed).steps(frozenset(), 1))
+
+
+class Chained:
+    """An engine whose next token follows from every token before it, drafted ones too, as a model's does."""
+
+    name, digest = "chained", "0"
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, int]] = []
+        self.widths: list[int] = []
+
+    @property
+    def length(self) -> int:
+        return len(self.kept)
+
+    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+        self.kept = []
+
+    def rewind(self, length: int) -> None:
+        del self.kept[length:]
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        begin = len(self.kept)
+        self.kept += zip(inputs_embeds[0, :, 0].astype(int).tolist(), positions[0, 0].tolist(), strict=True)
+        self.widths.append(inputs_embeds.shape[1])
+        logits = np.zeros((1, len(rows), 50), dtype=np.float32)
+        for index, row in enumerate(rows):
+            logits[0, index, hash(tuple(self.kept[: begin + row + 1])) % 50] = 1
+        return Decoded(logits)
+
+
+def chain(next_draft: NextDraft, cap: int = 30, first: tuple[int, ...] = ()) -> tuple[list[int], Decoder, Chained]:
+    engine = Chained()
+    decoder = Decoder(engine, embed)  # type: ignore[arg-type]
+    decoder.prefill(prompt(4, next_position=2), cap, first)
+    return [step.token for step in decoder.steps(frozenset({7}), cap, next_draft=next_draft)], decoder, engine
+
+
+PLAIN = chain(no_draft)[0]
+
+
+def test_a_right_draft_takes_one_pass_and_an_empty_one_one_for_each_token() -> None:
+    written, decoder, engine = chain(no_draft, first=tuple(PLAIN))
+    assert written == PLAIN and engine.widths == [4 + len(PLAIN)]
+    (only,) = decoder.passes
+    assert only.kind == "prefill" and only.num_accepted == len(PLAIN) == only.num_drafted
+    plain = chain(no_draft)[1]
+    assert len(plain.passes) == len(PLAIN) and {run.kind for run in plain.passes[1:]} == {"decode"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_drafted_the_reply_is_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    number = 0
+
+    def sometimes_right(room: int) -> list[int]:
+        right = PLAIN[number : number + int(rng.integers(0, 9))]
+        wrong = rng.integers(0, 50, int(rng.integers(0, room + 40))).tolist()
+        return [*right, *wrong]
+
+    engine = Chained()
+    decoder = Decoder(engine, embed)  # type: ignore[arg-type]
+    decoder.prefill(prompt(4, next_position=2), 30, tuple(PLAIN[: int(rng.integers(0, 6))]))
+    written = []
+    for step in decoder.steps(frozenset({7}), 30, next_draft=sometimes_right):
+        written.append(step.token)
+        number += 1
+    assert written == PLAIN
+    assert len(engine.kept) <= 4 + 30, "a draft never outgrows the room of the reply"
+    assert sum(run.num_accepted for run in decoder.passes) + len(decoder.passes) >= len(written)
+
+
+def test_always_wrong_drafts_cost_rows_but_no_token() -> None:
+    written, decoder, _ = chain(lambda room: [(PLAIN[0] + 1) % 50] * room)
+    assert written == PLAIN and sum(run.num_accepted for run in decoder.passes) <= 2
+
+
+def test_a_prompt_with_the_same_head_is_read_from_there() -> None:
+    engine = Chained()
+    decoder = Decoder(engine, embed)  # type: ignore[arg-type]
+    decoder.prefill(prompt(6, next_position=6), 30, (1, 2, 3))
+    list(decoder.steps(frozenset({7}), 30))
+    engine.widths.clear()
+    other = prompt(6, next_position=6)
+    other.embeds[0, 4:] = 40
+    decoder.reread(other, kept=4)
+    again = [step.token for step in decoder.steps(frozenset({7}), 30)]
+    assert engine.widths[0] == 2
+    fresh = Decoder(Chained(), embed)  # type: ignore[arg-type]
+    fresh.prefill(other, 30)
+    assert again == [step.token for step in fresh.steps(frozenset({7}), 30)]

@@ -14,8 +14,9 @@ from judo_edge.errors import BundleError, InputError
 from judo_edge.protocol.profile import load_profile
 from judo_edge.protocol.questions import detection_question
 from judo_edge.protocol.reply import text_from_parts
-from judo_edge.runtime.inspector import Inspector, preprocessing_from_bundle
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
+from judo_edge.runtime.model import preprocessing_from_bundle
 from judo_edge.runtime.prompt import Prompt
 from judo_edge.runtime.references import NearestReference, ReferencePhoto
 from judo_edge.runtime.stopwatch import STAGES

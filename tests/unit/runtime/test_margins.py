@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from judo_edge.errors import BundleError, EngineError, InputError
+from judo_edge.errors import BundleError, EngineError
 from judo_edge.protocol.questions import Question, QuestionType, detection_question
 from judo_edge.runtime.decoder import Step
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN, MarginReader, landmarks_from_tokenizer
@@ -72,9 +72,11 @@ def test_infinite_margin_is_a_fault() -> None:
         watched(GOOD, {MARKS.none_id: {MARKS.none_id: float("inf")}})
 
 
-def test_question_without_a_defect_option_is_refused() -> None:
-    with pytest.raises(InputError, match="one option that means a defect"):
-        MarginReader(MARKS, Question(QuestionType.ANOMALY_DETECTION, "Which?", ("One.", "Two."), None))
+def test_question_without_a_defect_option_has_no_margin_of_its_answer() -> None:
+    reader = MarginReader(MARKS, Question(QuestionType.DEFECT_CLASSIFICATION, "Which?", ("One.", "Two."), None))
+    for number, token in enumerate(ids_of(GOOD)):
+        reader.observe(Step(number, token, np.zeros(tokenizer().get_vocab_size(), np.float32)))
+    assert list(reader.margins) == [MASK_MARGIN]
 
 
 def test_vocabulary_that_does_not_separate_letters_is_refused() -> None:

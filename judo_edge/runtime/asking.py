@@ -1,0 +1,92 @@
+"""One question put to the model: its prompt, its marks in the logits, its drafts, and the reply.
+
+Knows how a pass over the prompt and the writing of the reply fit together. What the reply means for the part is in
+`decision`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from judo_edge.core import CellMask, Floats, Reply
+from judo_edge.protocol.questions import Question
+from judo_edge.protocol.reply import ReplyStream, reply_from_text
+from judo_edge.runtime.cells import cell_scores_from_probe
+from judo_edge.runtime.decoder import PromptInputs
+from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
+from judo_edge.runtime.generation import Ending, Generation, Limits, Reasoning, Tell, Writer
+from judo_edge.runtime.margins import MarginReader, landmarks_from_tokenizer
+from judo_edge.runtime.model import Model
+from judo_edge.runtime.prefix import prefix_from_bundle
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How replies are written."""
+
+    is_guarded: bool = True
+    """Whether the grammar mends a slip inside a mask and ends a useless one; if not, replies are plain greedy."""
+    is_drafting: bool = True
+    """Whether tokens are guessed ahead, which changes no reply."""
+    reasoning: Reasoning = Reasoning.ALWAYS
+    """For which parts more than the mask is asked."""
+
+
+class Asker:
+    """Asks one question about one pair of photos after the other."""
+
+    def __init__(self, model: Model, question: Question, manner: Manner, memory: ReplyMemory) -> None:
+        """Make the prompt and find the marks; `memory` keeps earlier replies to guess from.
+
+        Raises BundleError when the vocabulary does not separate the choices of a reply.
+        """
+        self.model, self.question = model, question
+        self.prompt = model.prompt(question)
+        self.drafter: Drafter | None = None
+        """Guesses tokens ahead; None when it is switched off."""
+        if manner.is_drafting:
+            letters = question.letters
+            self.drafter = drafter_from_tokenizer(model.tokenizer, model.end_tokens, letters, model.grid, memory)
+        self.prefix = prefix_from_bundle(model.bundle, self.prompt.ids)
+        self._cap = model.profile.max_new_tokens
+        limits = Limits(model.end_tokens, self._cap, manner.is_guarded, manner.reasoning)
+        self._writer = Writer(model.decoder, model.tokenizer, limits, self.drafter)
+        self._landmarks = landmarks_from_tokenizer(model.tokenizer, question.letters, *model.grid)
+
+    def read(self, prompt: PromptInputs, evidence: Evidence, kept: int | None = None) -> Floats | None:
+        """Read the prompt and a first draft in one pass; return the cell probe's (rows, cols), None without one.
+
+        `kept` leading positions are in the cache already, from another question about the same photos.
+        """
+        draft: tuple[int, ...] = ()
+        if self.drafter:
+            self.drafter.begin(evidence)
+            draft = self.drafter.next_draft(self._cap - 1)
+        decoder = self.model.decoder
+        if kept is None:
+            decoded = decoder.prefill(prompt, self._cap, draft, self.prefix)
+        else:
+            decoded = decoder.reread(prompt, kept, draft)
+        if decoded.cells is None or kept is not None:
+            return None
+        # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
+        tokens = decoded.cells[0, self.prompt.second_photo() - len(self.prompt) - len(draft)]
+        scores = cell_scores_from_probe(tokens, *self.model.grid)
+        evidence.marked = CellMask.from_array(scores > 0)
+        return scores
+
+    def write(self, tell: Tell) -> Generation:
+        """Write the reply to the prompt that was read; `tell` is told what becomes known."""
+        margins = MarginReader(self._landmarks, self.question)
+        stream = ReplyStream(*self.model.grid, self.question.letters)
+        generation = self._writer.write(margins, stream, tell)
+        if self.drafter:
+            self.drafter.finish(self.model.decoder.passes)
+        return generation
+
+    def reply(self, generation: Generation) -> Reply:
+        """Read a reply; what was not asked for is not missing."""
+        reply = reply_from_text(generation.text, *self.model.grid, self.question.letters)
+        if generation.ending is Ending.UNASKED:
+            reply = replace(reply, problems=tuple(text for text in reply.problems if not text.endswith("is missing")))
+        return reply
