@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from judo_edge.bundle import Bundle
 from judo_edge.bundle.acceptance import check_accepted
-from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
+from judo_edge.core import Decision, Event, EventKind, Floats, Frame, Reply, Timing, Verdict
 from judo_edge.errors import BundleError, JudoEdgeError
 from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
 from judo_edge.protocol.questions import Question, detection_question
@@ -80,6 +81,7 @@ class Inspector:
         question: Question | None = None,
         is_guarded: bool = True,
         accept_failed: Collection[str] = (),
+        drafts: Literal["on", "off"] = "on",
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
@@ -110,8 +112,16 @@ class Inspector:
         """Return the verdict on a frame; every fault is NOT_DECIDABLE with its reason, never an exception."""
         return self.look(frame).verdict
 
-    def look(self, frame: Frame) -> Inspection:
-        """Inspect a frame and keep what led to the verdict."""
+    def look(self, frame: Frame, emit: Callable[[Event], None] | None = None) -> Inspection:
+        """Inspect a frame and keep what led to the verdict; `emit` is told of it."""
+        inspection = self._looked(frame)
+        if emit is not None:
+            verdict = inspection.verdict
+            seconds = (time.monotonic_ns() - frame.captured_ns) * 1e-9
+            emit(Event(EventKind.VERDICT, frame.frame_id, seconds, verdict.num_passes, verdict))
+        return inspection
+
+    def _looked(self, frame: Frame) -> Inspection:
         watch, trace = Stopwatch(), _Trace()
         try:
             with watch.stage("patches"):
