@@ -1,4 +1,4 @@
-"""What the events of a frame must be like, and when its milestones came. Takes the same memory for any number of frames.
+"""What the events of a frame must be like, and when its milestones came. Memory does not grow with the frames.
 
 The rule: kinds come in the order of `EventKind`, each but `cells` at most once; time and passes never go back; every
 frame ends in exactly one verdict, which is the one that was returned; nothing comes after it or from another frame.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from judo_edge.core import Event, EventKind, Verdict
 
@@ -20,7 +21,7 @@ _KEPT = 5
 def violations(frame_id: str, events: Sequence[Event], verdict: Verdict) -> tuple[str, ...]:
     """Return in words what is wrong with the events of one frame; empty when all is as it must be."""
     found = [f"an event of frame {event.frame_id}" for event in events if event.frame_id != frame_id]
-    found += [problem for pair in zip(events, events[1:], strict=False) for problem in _between(*pair)]
+    found += [problem for pair in pairwise(events) for problem in _between(*pair)]
     ends = [event for event in events if event.kind is EventKind.VERDICT]
     if len(ends) != 1:
         found.append(f"{len(ends)} verdicts")

@@ -95,7 +95,7 @@ class LabelledParts:
         rng = np.random.default_rng(seed)
         for labels in self._items.values():
             for items in labels.values():
-                rng.shuffle(items)  # type: ignore[arg-type]  # a list of objects is shuffled in place
+                rng.shuffle(items)
         rarer = {name: min(len(items) for items in labels.values()) for name, labels in self._items.items()}
         self.names = tuple(sorted(rarer, key=lambda name: -rarer[name]))
         self._photo = lru_cache(maxsize=64)(photo_from_file)

@@ -1,0 +1,165 @@
+"""The report of a bench as frozen models: what is printed as one line of JSON, and what `--from` reads again.
+
+Times are milliseconds. What was not measured is null, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from judo_edge.bench.statistics import Summary
+from judo_edge.config import Frozen, model_from_data
+from judo_edge.errors import InputError
+
+HEADLINE = ("passes_per_part", "limit_ratio", "speedup_vs_greedy", "speedup_vs_best_peer", "p50_ms", "p99_ms")
+"""The keys by which benches are compared."""
+Mode = Literal["latency", "single-stream", "multi-stream"]
+
+
+class PassFigures(Frozen):
+    """Decoder passes of one kind."""
+
+    per_part: float
+    rows: float
+    """Mean of the new positions of one pass."""
+    wanted: float
+    """Mean of the positions whose logits were asked for."""
+    kept: float
+    """Mean of the positions that were there before."""
+
+
+class Equality(Frozen):
+    """Whether drafts change what is written."""
+
+    equal: int
+    """Replies that are the same token for token with drafts and without."""
+    compared: int
+    differences: tuple[str, ...] = ()
+    """The first few that are not: frame and place."""
+
+
+class Headline(Frozen):
+    """The figures by which bundles are compared."""
+
+    passes_per_part: float
+    """Mean of the decoder passes of one part, counted at the engine."""
+    limit_ratio: float | None
+    """Mean time over the mean of the engine's own limit; None where no reply allowed to measure it."""
+    speedup_vs_greedy: float | None
+    """Mean time without drafts over mean time with them."""
+    speedup_vs_best_peer: float | None
+    """Mean time of the fastest rival over mean time; None without rivals."""
+    p50_ms: float
+    p99_ms: float
+
+
+class Row(Headline):
+    """One bundle."""
+
+    bundle: str
+    digest: str
+    latency: Summary
+    """From capture to the last verdict of what was captured together."""
+    greedy: Summary | None
+    limit: Summary | None
+    limit_ratio_median: float | None
+    """Median of the ratios frame by frame."""
+    speedup_vs_greedy_median: float | None
+    stages: dict[str, Summary]
+    """Of one part; `rest` is what no stage counts."""
+    greedy_stages: dict[str, Summary]
+    milestones: dict[str, Summary]
+    """Time since capture to the first verdict, the mask, the answer; absent where no event told."""
+    first_verdict_ratio: float | None
+    """Mean time to the first verdict over the mean time without drafts until the prompt is read."""
+    passes: dict[str, PassFigures]
+    prompt_tokens: int
+    tokens_per_reply: float
+    drafted_per_reply: float
+    accepted_per_reply: float
+    vision_passes_per_part: float
+    """Photos encoded, counted at the engine."""
+    equality: Equality
+    limit_agrees: int
+    """Parts whose limit pass predicts the whole reply."""
+    undecidable: int
+    event_violations: tuple[str, ...]
+    """The first few."""
+    num_event_violations: int
+    joules_per_part: float | None
+    peak_rss_bytes: int | None
+    """Of the process; None where several bundles share it."""
+
+
+class Setting(Frozen):
+    """How it was measured."""
+
+    workload: str
+    mode: Mode
+    source: str
+    """Where the photos come from."""
+    seed: int
+    cameras: Annotated[int, Field(gt=0)]
+    """Photos captured together."""
+    rounds: int
+    warm_up: int
+    """Rounds before, left out."""
+    repeated_photos: int
+    """Measured photos that the stream had shown before: drafts from earlier replies find those easy."""
+    engine: str
+    threads: int
+    """0 for as many as the backend likes."""
+    energy: str
+    """What was counted."""
+    version: str
+    """Of judo-edge."""
+    machine: str
+
+
+class Report(Headline):
+    """A whole bench; the headline is that of the first bundle."""
+
+    setting: Setting
+    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
+    peers: dict[str, Summary] = Field(default_factory=dict)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Tell whether drafts changed no reply of any bundle."""
+        return all(row.equality.equal == row.equality.compared for row in self.rows)
+
+    @property
+    def is_orderly(self) -> bool:
+        """Tell whether every frame's events were as they must be."""
+        return not any(row.num_event_violations for row in self.rows)
+
+    def to_json(self) -> str:
+        """Return the report on one line, headline first."""
+        return self.model_dump_json()
+
+
+def report_from_rows(setting: Setting, rows: tuple[Row, ...], peers: dict[str, Summary] | None = None) -> Report:
+    """Put a report together; rows learn how they stand against the fastest of the `peers`."""
+    best = min((peer.mean for peer in (peers or {}).values()), default=None)
+    compared = tuple(
+        row.model_copy(update={"speedup_vs_best_peer": None if best is None else best / row.latency.mean})
+        for row in rows
+    )
+    headline = {key: getattr(compared[0], key) for key in HEADLINE}
+    return Report(**headline, setting=setting, rows=compared, peers=peers or {})
+
+
+def report_from_file(path: Path) -> Report:
+    """Read a report that `--json` wrote, or the last line of an output; InputError and ConfigError tell what is wrong."""
+    try:
+        lines = path.read_text(encoding="utf-8").strip().splitlines()
+        content = json.loads(lines[-1]) if lines else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}", "a report of judo-edge bench", "write one with --json") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no report", "a report of judo-edge bench", "write one with --json")
+    return model_from_data(Report, content, str(path))
