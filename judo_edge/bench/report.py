@@ -154,7 +154,7 @@ def report_from_rows(setting: Setting, rows: tuple[Row, ...], peers: dict[str, S
 
 
 def report_from_file(path: Path) -> Report:
-    """Read a report that `--json` wrote, or the last line of an output; InputError and ConfigError tell what is wrong."""
+    """Read a report that `--json` wrote, or an output whose last line it is; InputError, ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").strip().splitlines()
         content = json.loads(lines[-1]) if lines else None
