@@ -6,8 +6,9 @@ Times are milliseconds. What was not measured is null, never 0.
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,7 +18,23 @@ from judo_edge.errors import InputError
 
 HEADLINE = ("passes_per_part", "limit_ratio", "speedup_vs_greedy", "speedup_vs_best_peer", "p50_ms", "p99_ms")
 """The keys by which benches are compared."""
-Mode = Literal["latency", "single-stream", "multi-stream"]
+DIFFERENCES = (
+    "no LoadGen, no accuracy run and no least duration; other measurements of the same photo run between two queries"
+)
+"""What an MLPerf-style mode is not."""
+
+
+class Mode(str, Enum):
+    """What is scored.
+
+    MLPerf's single-stream sends one query after the other and scores p90 of their latency; its multi-stream sends
+    several samples in each query (there always eight) and scores p99 of the time until the last is answered. These
+    modes score the same; `DIFFERENCES` says what else the benchmark asks.
+    """
+
+    LATENCY = "latency"
+    SINGLE_STREAM = "single-stream"
+    MULTI_STREAM = "multi-stream"
 
 
 class PassFigures(Frozen):
@@ -95,6 +112,15 @@ class Row(Headline):
     """Of the process; None where several bundles share it."""
 
 
+class Score(Frozen):
+    """The one figure of an MLPerf-style mode."""
+
+    name: str
+    metric: str
+    milliseconds: float
+    differs: str
+
+
 class Setting(Frozen):
     """How it was measured."""
 
@@ -126,6 +152,8 @@ class Report(Headline):
     setting: Setting
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     peers: dict[str, Summary] = Field(default_factory=dict)
+    score: Score | None = None
+    """Of the first bundle; None in the mode `latency`."""
 
     @property
     def is_lossless(self) -> bool:
@@ -150,7 +178,17 @@ def report_from_rows(setting: Setting, rows: tuple[Row, ...], peers: dict[str, S
         for row in rows
     )
     headline = {key: getattr(compared[0], key) for key in HEADLINE}
-    return Report(**headline, setting=setting, rows=compared, peers=peers or {})
+    score = _score(setting, compared[0].latency)
+    return Report(**headline, setting=setting, rows=compared, peers=peers or {}, score=score)
+
+
+def _score(setting: Setting, latency: Summary) -> Score | None:
+    scored = {Mode.SINGLE_STREAM: ("p90", latency.p90), Mode.MULTI_STREAM: ("p99", latency.p99)}
+    if setting.mode not in scored:
+        return None
+    metric, milliseconds = scored[setting.mode]
+    name = f"MLPerf-style {setting.mode.value}, {setting.cameras} photo(s) a query"
+    return Score(name=name, metric=metric, milliseconds=milliseconds, differs=DIFFERENCES)
 
 
 def report_from_file(path: Path) -> Report:

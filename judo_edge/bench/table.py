@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from judo_edge.bench.events import MILESTONES
 from judo_edge.bench.prediction import Prediction
-from judo_edge.bench.report import Report, Row
+from judo_edge.bench.report import Report, Row, Score
 from judo_edge.bench.soak import SoakReport
 from judo_edge.bench.statistics import Summary
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 """Header and rows."""
 UNMEASURED = "not measured"
 STAGE_HEADER = ("stage, ms", "p50", "p90", "p99", "max", "jitter p99-p50", "jitter step to step", "without drafts p50")
@@ -93,6 +93,11 @@ def formula_table(prediction: Prediction) -> Table:
         for held in prediction.formula
     ]
     return ("device", "model", "what", "published ms", "formula ms", "error"), rows
+
+
+def score_text(score: Score) -> str:
+    """Say the figure that a mode stands for."""
+    return f"{score.name}: {score.metric} {score.milliseconds:.1f} ms ({score.differs})"
 
 
 def equality_text(row: Row) -> str:
