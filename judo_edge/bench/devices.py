@@ -68,8 +68,8 @@ class Published(Frozen):
     what: str
     device: str
     model: str
-    weights: Positive
-    """Bytes per parameter of the linear layers; the LM head is float16."""
+    weights: str
+    """Form of the linear layers, as in a bundle's manifest; the LM head and scales are float16."""
     rows: Count
     """New positions of a pass, or merged tokens of a photo."""
     milliseconds: Positive

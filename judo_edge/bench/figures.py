@@ -49,7 +49,7 @@ def row_from_rounds(
 
 
 def stage_seconds(looked: Iterable[Looked]) -> dict[str, list[float]]:
-    """Return the seconds of each stage of each part, in the order of the stages, with `rest` at the end."""
+    """Return the seconds of each stage of each part, in order: those before the frame first, `rest` last."""
     found: dict[str, list[float]] = {}
     for one in looked:
         timings = [inspection.verdict.timing for inspection in one.inspections]
@@ -58,7 +58,7 @@ def stage_seconds(looked: Iterable[Looked]) -> dict[str, list[float]]:
                 found.setdefault(name, []).append(seconds)
         rest = (one.seconds - sum(timing.total for timing in timings)) / len(timings)
         found.setdefault(REST, []).extend([rest] * len(timings))
-    order = [*STAGES, *(name for name in found if name not in (*STAGES, REST)), REST]
+    order = [*(name for name in found if name not in (*STAGES, REST)), *STAGES, REST]
     return {name: found[name] for name in order if name in found}
 
 
@@ -75,6 +75,7 @@ def _comparisons(rounds: Sequence[Round]) -> dict[str, object]:
         "limit_ratio_median": median_of_ratios(with_limit, limits),
         "speedup_vs_greedy": ratio_of_means(greedy, drafted),
         "speedup_vs_greedy_median": median_of_ratios(greedy, drafted),
+        "limit_parts": sum(len(entry.limits or ()) for entry in limited),
         "limit_agrees": sum(limit.agrees for entry in limited for limit in entry.limits or ()),
     }
 

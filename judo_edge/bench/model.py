@@ -33,7 +33,6 @@ from judo_edge.bundle.manifest import Manifest
 _FULL_BLOCKS = 1 / 8
 """Share of Qwen2.5-VL's vision blocks that see the whole photo: 7, 15, 23 and 31 of 32."""
 _FORM_BYTES = {"float32": 4.0, "float16": 2.0, "int8-channel": 1.0, "int8-static": 1.0}
-_HEAD_BYTES = 2.0
 
 
 class Cost(NamedTuple):
@@ -140,17 +139,18 @@ def form_bytes(form: str, scale_bytes: float) -> float:
 def published_seconds(table: DeviceTable, figure: Published) -> float:
     """Return what the formula says where somebody published a figure."""
     shape, device = table.shape(figure.model), table.named(figure.device)
+    weight_bytes = form_bytes(figure.weights, _FORM_BYTES["float16"])
     if isinstance(shape, TowerShape):
-        return seconds_on(device, _tower(shape, figure.weights).cost(figure.rows))
-    return seconds_on(device, _decoder(shape, figure.weights).cost(figure.rows, 1, 0))
+        return seconds_on(device, _tower(shape, weight_bytes).cost(figure.rows))
+    return seconds_on(device, _decoder(shape, weight_bytes).cost(figure.rows, 1, 0))
 
 
 def _decoder(shape: DecoderShape, weight_bytes: float) -> DecoderFacts:
     width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     layers = shape.layers * _layer_weights(shape.hidden, width, kv_width, shape.intermediate)
     head = shape.hidden * shape.vocabulary
-    stored = layers * weight_bytes + head * _HEAD_BYTES
-    return DecoderFacts(stored, layers, head, shape.layers, width, 2 * shape.layers * kv_width * 2.0)
+    stored = layers * weight_bytes + head * _FORM_BYTES["float16"]
+    return DecoderFacts(stored, layers, head, shape.layers, width, 2 * shape.layers * kv_width * _FORM_BYTES["float16"])
 
 
 def _tower(shape: TowerShape, weight_bytes: float) -> TowerFacts:

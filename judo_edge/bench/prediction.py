@@ -125,7 +125,7 @@ def held_figures(table: DeviceTable) -> tuple[Held, ...]:
         figures.append(
             Held(
                 device=figure.device,
-                model=f"{figure.model}, {figure.weights:g} B/weight",
+                model=f"{figure.model} {figure.weights}",
                 what=figure.what,
                 published_ms=figure.milliseconds,
                 predicted_ms=milliseconds,

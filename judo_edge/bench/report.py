@@ -101,8 +101,11 @@ class Row(Headline):
     vision_passes_per_part: float
     """Photos encoded, counted at the engine."""
     equality: Equality
+    limit_parts: int
+    """Parts whose limit was measured."""
     limit_agrees: int
-    """Parts whose limit pass predicts the whole reply."""
+    """Those where every row of the limit pass predicts the token of the reply; where the grammar chose a token, or a
+    row differs when computed among others, one does not."""
     undecidable: int
     event_violations: tuple[str, ...]
     """The first few."""

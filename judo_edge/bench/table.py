@@ -128,8 +128,12 @@ def _figures(row: Row) -> Iterator[tuple[str, str]]:
     yield "J per part", _number(row.joules_per_part, 2)
     yield "peak memory, MB", _number(row.peak_rss_bytes / 1e6 if row.peak_rss_bytes else None)
     yield "replies equal plain greedy", f"{row.equality.equal} of {row.equality.compared}"
-    yield "limit passes that give the reply", f"{row.limit_agrees}"
+    yield "limit passes that give the reply", _agreement(row)
     yield "not decidable / wrong events", f"{row.undecidable} / {row.num_event_violations}"
+
+
+def _agreement(row: Row) -> str:
+    return UNMEASURED if row.limit is None else f"{row.limit_agrees} of {row.limit_parts}"
 
 
 def _stage(name: str, summary: Summary, greedy: Summary | None) -> tuple[str, ...]:
