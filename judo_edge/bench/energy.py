@@ -18,8 +18,8 @@ from typing import Protocol
 
 TEGRASTATS_MS = 100
 _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)mW/(\d+)mW")
-_WHOLE = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed the whole module, where a board has one."""
+_WHOLE = ("VDD_IN",)
+"""Rails that feed the whole module, where a board names one."""
 
 
 class EnergyMeter(Protocol):

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from judo_edge.bench.report import Report, Row
 from judo_edge.bench.statistics import Summary
-from judo_edge.svg import FONT, GREY, PALETTE, RULE, svg_hint, svg_text
+from judo_edge.svg import FONT, GREY, INK, PALETTE, RULE, svg_hint, svg_text
 
 _LEFT, _WIDE, _RIGHT, _TOP, _BAR, _STEP = 250, 620, 60, 96, 18, 26
 _COLUMNS = 5
 """Entries in a row of the legend."""
+_ENDS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 class _Bar(NamedTuple):
@@ -51,11 +52,11 @@ def svg_from_report(report: Report) -> str:
 
 
 class _Scale:
-    """From milliseconds to places across; ends at a step of 1, 2 or 5."""
+    """From milliseconds to places across; ends at a round number."""
 
     def __init__(self, largest: float) -> None:
         power = 10.0 ** math.floor(math.log10(largest))
-        self.end = next(step * power for step in (1, 2, 5, 10) if step * power >= largest)
+        self.end = next(step * power for step in _ENDS if step * power >= largest)
 
     def x(self, value: float) -> float:
         return round(_LEFT + _WIDE * value / self.end, 2)
@@ -97,7 +98,9 @@ def _drawn(bar: _Bar, names: Sequence[str], scale: _Scale, y: float) -> Iterator
         begin += bar.parts[name]
     for name, value in bar.marks.items():
         says, x = svg_hint(f"{bar.label}, {name}: {value:.3g} ms"), scale.x(value)
-        yield f"<path d='M{x} {y - 2}v{_BAR + 4}' stroke='#222222' stroke-width='1.5'>{says}</path>"
+        line = f"d='M{x} {y - 2}v{_BAR + 4}'"
+        yield f"<path {line} stroke='#ffffff' stroke-width='4'/>"
+        yield f"<path {line} stroke='{INK}' stroke-width='1.5'>{says}</path>"
 
 
 def _axis(scale: _Scale, top: float, bottom: float) -> Iterator[str]:

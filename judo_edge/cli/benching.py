@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,12 +73,12 @@ def bench(
     if model or passes_from or assume or devices:
         _predict(opened, model, passes_from, assume, devices, json_file, force)
         return
-    parts, source = _parts(items or [], drawn or [], split, seed)
+    parts, origin = _parts(items or [], drawn or [], split, seed)
     together = _cameras(mode, cameras, workload)
     plan = Plan(
         workload=workload,
         parts=parts,
-        source=source,
+        source=f"{origin}: {', '.join(parts.names if workload is Workload.PART_CHANGE else parts.names[:1])}",
         seed=seed,
         rounds=max(1, frames // together),
         warm_up=_warm_up(workload, len(parts.names), soak) if warm_up is None else warm_up,
@@ -102,7 +102,7 @@ def _check_targets(targets: tuple[Path | None, ...], force: bool) -> None:
 
 
 def _parts(items: list[Path], drawn: list[str], split: str, seed: int) -> tuple[Parts, str]:
-    """Return the part numbers and what to call them."""
+    """Return the part numbers and where their photos come from."""
     from judo_edge.adapt.drawing.parts import BASE_KINDS
     from judo_edge.bench.sources import DrawnParts, LabelledParts
 
@@ -110,8 +110,7 @@ def _parts(items: list[Path], drawn: list[str], split: str, seed: int) -> tuple[
         raise InputError("--items and --drawn", "one of them", "leave one out")
     if items:
         return LabelledParts(items, split, seed), f"{', '.join(str(path) for path in items)} ({split})"
-    kinds = drawn or list(BASE_KINDS)
-    return DrawnParts(kinds, seed), f"drawn {', '.join(kinds)}"
+    return DrawnParts(drawn or BASE_KINDS, seed), "drawn"
 
 
 def _cameras(mode: Mode, cameras: int | None, workload: Workload) -> int:
@@ -202,12 +201,19 @@ def _predict(
 
 @contextmanager
 def _rounds(plan: Plan) -> Iterator[Progress]:
-    """Show a bar and yield what tells it how far the run is."""
+    """Yield what tells a bar how far the run is; it is shown from the first round on, so no refusal stands behind it."""
     from judo_edge.terminal import bar
 
-    with bar() as progress:
-        task = progress.add_task(plan.workload.value, total=plan.warm_up + plan.rounds, state="")
-        yield lambda done: progress.update(task, completed=done)
+    with ExitStack() as stack:
+        shown = bar()
+        task = shown.add_task(plan.workload.value, total=plan.warm_up + plan.rounds, state="")
+
+        def progress(done: int) -> None:
+            if not shown.live.is_started:
+                stack.enter_context(shown)
+            shown.update(task, completed=done)
+
+        yield progress
 
 
 def _setting_text(plan: Plan, repeated: int) -> str:
