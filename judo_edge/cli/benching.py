@@ -201,7 +201,7 @@ def _predict(
 
 @contextmanager
 def _rounds(plan: Plan) -> Iterator[Progress]:
-    """Yield what tells a bar how far the run is; it is shown from the first round on, so no refusal stands behind it."""
+    """Yield what tells a bar how far the run is; it is shown from the first round on, so refusals come without it."""
     from judo_edge.terminal import bar
 
     with ExitStack() as stack:
