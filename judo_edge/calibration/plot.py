@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from judo_edge.calibration.file import ERROR_FORMS, ErrorForm, LayerEntry, LinearEntry
+from judo_edge.svg import FONT, GREY, RULE, svg_hint, svg_text
 
 MAP_FORM: ErrorForm = "int8-static"
 """The form of the map: its errors differ most between linears."""
@@ -24,8 +25,6 @@ _LEFT, _RIGHT, _TOP, _HEIGHT, _GAP, _ROW = 96, 24, 64, 300, 92, 18
 _ORDER = ("qkv", "q_proj", "k_proj", "v_proj", "proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _WIDE = 660
 """Pixels that few layers are spread over."""
-_INK, _GREY, _RULE = "#222222", "#5a5a5a", "#d9d9d9"
-_FONT = "font-family='DejaVu Sans, Arial, sans-serif'"
 
 
 def svg_from_layers(layers: Sequence[LayerEntry], linears: Sequence[LinearEntry], title: str) -> str:
@@ -34,9 +33,9 @@ def svg_from_layers(layers: Sequence[LayerEntry], linears: Sequence[LinearEntry]
     names = _linear_names(linears)
     height = _TOP + _HEIGHT + _GAP + _ROW * len(names) + 84
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {places.width} {height}' {_FONT} font-size='12'>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {places.width} {height}' {FONT} font-size='12'>",
         f"<rect width='{places.width}' height='{height}' fill='#ffffff'/>",
-        _text(_LEFT, 24, f"Relative output error of each part, all its linear layers in one form: {title}", size=15),
+        svg_text(_LEFT, 24, f"Relative output error of each part, all its linear layers in one form: {title}", size=15),
         *_legend(),
         *_panel(layers, places),
         *_map(layers, linears, names, places, _TOP + _HEIGHT + _GAP),
@@ -86,11 +85,11 @@ def _panel(layers: Sequence[LayerEntry], places: _Places) -> Iterator[str]:
     right = _LEFT + places.step * len(layers)
     for tick in axis.ticks():
         y = _y(axis, tick)
-        yield f"<line x1='{_LEFT}' y1='{y}' x2='{right}' y2='{y}' stroke='{_RULE}'/>"
-        yield _text(_LEFT - 8, y + 4, f"{100 * tick:g} %", anchor="end")
+        yield f"<line x1='{_LEFT}' y1='{y}' x2='{right}' y2='{y}' stroke='{RULE}'/>"
+        yield svg_text(_LEFT - 8, y + 4, f"{100 * tick:g} %", anchor="end")
     middle = _TOP + _HEIGHT / 2
     label = "‖y_q − y‖ / ‖y‖ (logarithmic)"
-    yield _text(22, middle, label, anchor="middle", more=f"transform='rotate(-90 22 {middle})'")
+    yield svg_text(22, middle, label, anchor="middle", more=f"transform='rotate(-90 22 {middle})'")
     for form in ERROR_FORMS:
         points = [(places.x(i), _y(axis, layer.output_errors.get(form, 0))) for i, layer in enumerate(layers)]
         path = " ".join(f"{x},{y}" for x, y in points)
@@ -106,16 +105,16 @@ def _map(
 ) -> Iterator[str]:
     axis = _LogAxis([linear.errors.get(MAP_FORM, 0) for linear in linears])
     columns = {layer.name: index for index, layer in enumerate(layers)}
-    yield _text(_LEFT, top - 12, f"Relative error of each linear layer as {_LABELS[MAP_FORM]}", size=13)
+    yield svg_text(_LEFT, top - 12, f"Relative error of each linear layer as {_LABELS[MAP_FORM]}", size=13)
     for row, name in enumerate(names):
-        yield _text(_LEFT - 8, top + row * _ROW + 13, name, anchor="end")
+        yield svg_text(_LEFT - 8, top + row * _ROW + 13, name, anchor="end")
     for linear in linears:
         layer, name = _split(linear.weight)
         if layer in columns:
             error = linear.errors.get(MAP_FORM, 0)
             x, y = places.x(columns[layer]) - places.step / 2, top + names.index(name) * _ROW
             box = f"x='{x + 0.5:.2f}' y='{y + 0.5}' width='{places.step - 1:.2f}' height='{_ROW - 1}'"
-            hint = _hint(f"{linear.weight}: {100 * error:.3g} %")
+            hint = svg_hint(f"{linear.weight}: {100 * error:.3g} %")
             yield f"<rect {box} fill='{_shade(axis.share(error))}'>{hint}</rect>"
     yield from _scale(axis, top + len(names) * _ROW + 34)
 
@@ -124,40 +123,31 @@ def _scale(axis: _LogAxis, y: float) -> Iterator[str]:
     for step in range(40):
         yield f"<rect x='{_LEFT + 6 * step}' y='{y}' width='6' height='12' fill='{_shade((step + 0.5) / 40)}'/>"
     for tick in axis.ticks():
-        yield _text(_LEFT + 240 * axis.share(tick), y + 28, f"{100 * tick:g} %", anchor="middle")
+        yield svg_text(_LEFT + 240 * axis.share(tick), y + 28, f"{100 * tick:g} %", anchor="middle")
 
 
 def _names(layers: Sequence[LayerEntry], places: _Places, y: float) -> Iterator[str]:
     for index, layer in enumerate(layers):
         x = places.x(index)
         label = escape(_short(layer.name))
-        yield f"<text x='{x}' y='{y}' fill='{_GREY}' text-anchor='end' transform='rotate(-60 {x} {y})'>{label}</text>"
+        yield f"<text x='{x}' y='{y}' fill='{GREY}' text-anchor='end' transform='rotate(-60 {x} {y})'>{label}</text>"
 
 
 def _legend() -> Iterator[str]:
     for index, form in enumerate(ERROR_FORMS):
         x = _LEFT + 190 * index
         yield _marker(form, x + 6, 44, form)
-        yield _text(x + 18, 48, _LABELS[form])
+        yield svg_text(x + 18, 48, _LABELS[form])
 
 
 def _marker(form: ErrorForm, x: float, y: float, hint: str) -> str:
-    fill, title = f"fill='{_COLOURS[form]}'", _hint(hint)
+    fill, title = f"fill='{_COLOURS[form]}'", svg_hint(hint)
     if form == "int8-channel":
         return f"<circle cx='{x}' cy='{y}' r='4' {fill}>{title}</circle>"
     if form == "int8-static":
         return f"<rect x='{x - 4:.2f}' y='{y - 4:.2f}' width='8' height='8' {fill}>{title}</rect>"
     path = f"M{x:.2f} {y - 5:.2f}l5 9h-10z"
     return f"<path d='{path}' {fill}>{title}</path>"
-
-
-def _hint(text: str) -> str:
-    return f"<title>{escape(text)}</title>"
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, more: str = "") -> str:
-    place = f"x='{x:g}' y='{y:g}' text-anchor='{anchor}' font-size='{size}'"
-    return f"<text {place} fill='{_INK}' {more}>{escape(text)}</text>"
 
 
 def _y(axis: _LogAxis, value: float) -> float:

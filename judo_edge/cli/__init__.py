@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from judo_edge import __version__
+from judo_edge.cli import benching as benching
 from judo_edge.cli import building as building
 from judo_edge.cli import calibrating as calibrating
 from judo_edge.cli import exporting as exporting

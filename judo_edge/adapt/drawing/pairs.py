@@ -37,7 +37,11 @@ class Pair:
 
 def draw_pair(rng: Rng, kind: str, defective: bool) -> Pair:
     """Draw one pair of the given kind (a key of DRAWERS)."""
-    scene = DRAWERS[kind](rng)
+    return pair_from_scene(rng, DRAWERS[kind](rng), defective)
+
+
+def pair_from_scene(rng: Rng, scene: Scene, defective: bool) -> Pair:
+    """Photograph one part of a design, and a good part of the same design beside it."""
     reference, _ = _photo(rng, scene, scene.painted(scene.features), np.zeros((SIZE, SIZE), np.bool_))
     while defective:
         defect = _chosen_defect(rng, scene)
@@ -48,9 +52,9 @@ def draw_pair(rng: Rng, kind: str, defective: bool) -> Pair:
             canvas, mask = _with_defect(rng, scene, defect)
             query, seen = _photo(rng, scene, canvas, mask)
         if seen.sum() >= 60:
-            return Pair(query, reference, seen, kind, defect)
+            return Pair(query, reference, seen, scene.kind, defect)
     query, seen = _photo(rng, scene, scene.painted(scene.features), np.zeros((SIZE, SIZE), np.bool_))
-    return Pair(query, reference, seen, kind, None)
+    return Pair(query, reference, seen, scene.kind, None)
 
 
 def _chosen_defect(rng: Rng, scene: Scene) -> str:

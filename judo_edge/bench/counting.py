@@ -1,0 +1,110 @@
+"""An engine that counts what is asked of the one inside it: photos encoded, decoder passes and their rows.
+
+The figures of a bench are counted here, at the engine, and not believed from the inspector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from judo_edge.core import Floats, Ints
+from judo_edge.runtime.engines.base import Decoded, Engine
+
+
+class PassKind(str, Enum):
+    """What a decoder pass is for."""
+
+    PREFILL = "prefill"
+    """The first after a start: prompt and draft."""
+    VERIFY = "verify"
+    """A later one with more than one new position: a token and a draft."""
+    DECODE = "decode"
+    """A later one with one position."""
+
+
+class Pass(NamedTuple):
+    """One decoder pass."""
+
+    kind: PassKind
+    new: int
+    """Positions that it appended."""
+    wanted: int
+    """Positions whose logits were asked for."""
+    kept: int
+    """Positions that were there before."""
+
+
+@dataclass
+class Work:
+    """What an engine was asked for since it was last read."""
+
+    num_images: int = 0
+    passes: list[Pass] = field(default_factory=list)
+
+
+class CountingEngine:
+    """An engine that notes its work; everything else is the inner engine's."""
+
+    def __init__(self, inner: Engine) -> None:
+        """Wrap an engine that is not entered yet."""
+        self._inner = inner
+        self._work = Work()
+        self._is_fresh = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what an engine has beyond the protocol."""
+        return getattr(self._inner, name)
+
+    def take(self) -> Work:
+        """Return the work since the last call, and begin to count anew."""
+        work, self._work = self._work, Work()
+        return work
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        return self._inner.name
+
+    @property
+    def digest(self) -> str:
+        """Digest of the inner engine: embeddings are the same."""
+        return self._inner.digest
+
+    @property
+    def length(self) -> int:
+        """Number of positions kept."""
+        return self._inner.length
+
+    def encode(self, patches: Floats) -> Floats:
+        """Encode photos and count them."""
+        self._work.num_images += len(patches)
+        return self._inner.encode(patches)
+
+    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+        """Forget every position; the next pass is a prefill."""
+        self._is_fresh = True
+        self._inner.start(capacity, prefix)
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        """Append positions and note the pass."""
+        new = int(inputs_embeds.shape[1])
+        kind = PassKind.PREFILL if self._is_fresh else PassKind.VERIFY if new > 1 else PassKind.DECODE
+        self._work.passes.append(Pass(kind, new, int(rows.size), self._inner.length))
+        self._is_fresh = False
+        return self._inner.advance(inputs_embeds, positions, rows)
+
+    def rewind(self, length: int) -> None:
+        """Forget the positions from `length` on."""
+        self._inner.rewind(length)
+
+    def __enter__(self) -> CountingEngine:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inner.__exit__(kind, error, trace)
