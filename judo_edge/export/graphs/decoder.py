@@ -141,9 +141,10 @@ class CellProbe(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (B, S, values) of the stream (B, S, D), in its type.
 
-        The norm is torch's `rms_norm` with its default epsilon, as the probe was trained.
+        The norm is torch's `rms_norm` with its default epsilon, as the probe was trained. Its squares are a product and
+        no power: ONNX Runtime would share the power with the layer's own norm, and then no longer fuse that one.
         """
         wide = hidden.float()
-        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + torch.finfo(torch.float32).eps)
+        normed = wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + torch.finfo(torch.float32).eps)
         cells: Tensor = self.linear(normed).to(hidden.dtype)
         return cells
