@@ -35,7 +35,7 @@ def fit_probe(
     taps: Annotated[
         str, typer.Option("--taps", help="Decoder layers to try, such as 3,4,5; five depths unless given.")
     ] = "",
-    pairs: Annotated[int, typer.Option("--pairs", min=8, help="Pairs to draw.")] = 200,
+    pairs: Annotated[int, typer.Option("--pairs", min=32, help="Pairs to draw.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the drawn defects.")] = 0,
     force: Force = False,
 ) -> None:

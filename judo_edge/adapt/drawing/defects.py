@@ -74,9 +74,8 @@ def _coloured(rng: Rng, before: Floats) -> npt.NDArray[np.float32]:
     """Return a colour (3,) that differs from what is there: darker or lighter, or another one."""
     local = before.reshape(-1, 3).mean(axis=0)
     if rng.random() < 0.5:
-        return np.asarray(
-            local * rng.uniform(0.1, 0.7) if rng.random() < 0.6 else 255 - (255 - local) * 0.4, np.float32
-        )
+        shade, towards = rng.uniform(0.3, 0.9), 0 if rng.random() < 0.6 else 255
+        return np.asarray(local + shade * (towards - local), np.float32)
     return np.asarray(contrasting(rng, local, float(rng.uniform(60, 150))), np.float32)
 
 

@@ -39,7 +39,7 @@ _NEAREST = 3
 class Settings(Frozen):
     """What decides a probe besides checkpoint and photos."""
 
-    pairs: Annotated[int, Field(ge=8)] = 200
+    pairs: Annotated[int, Field(ge=32)] = 200
     seed: Annotated[int, Field(ge=0)] = 0
     taps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Layers to try; empty for five between a quarter and three quarters of the model."""
@@ -90,7 +90,8 @@ class ProbePair:
         `side` visual tokens lie along a photo, `sub` sub-cells along a token.
         """
         grid = cells_from_mask_image(self.query.drawn().mask, side * sub, side * sub).to_array()
-        return grid.reshape(side, sub, side, sub).transpose(0, 2, 1, 3).reshape(side * side, sub * sub)
+        cells: Bools = grid.reshape(side, sub, side, sub).transpose(0, 2, 1, 3).reshape(side * side, sub * sub)
+        return cells
 
 
 @dataclass(frozen=True)
@@ -122,31 +123,37 @@ def photos_from_paths(paths: Sequence[Path]) -> tuple[Photo, ...]:
 
 
 def drawn_pairs(photos: Sequence[Photo], settings: Settings) -> ProbePairs:
-    """Make pairs: every fourth photo is held out and so is every fourth pair; of both a quarter has no defect."""
-    parts = {held: [p for i, p in enumerate(photos) if (i % _HELD_EVERY == _HELD_EVERY - 1) is held] for held in (0, 1)}
-    nearest = {photo.sha256: near for part in parts.values() for photo, near in _neighbours(part)}
+    """Make pairs: every fourth photo is held out, and every fourth pair is made of those alone."""
+    parts = [_Part([photo for i, photo in enumerate(photos) if _is_held(i) is held]) for held in (False, True)]
     pairs = []
     for number in range(settings.pairs):
-        held, rank = number % _HELD_EVERY == _HELD_EVERY - 1, number // _HELD_EVERY
-        rng = np.random.default_rng((settings.seed, number, 1))
-        part = parts[held]
-        base = part[(rank if held else number - rank) % len(part)]
-        near = nearest[base.sha256]
-        other, reference = part[int(rng.integers(len(part)))], near[int(rng.integers(len(near)))]
+        rng, held = np.random.default_rng((settings.seed, number, 1)), _is_held(number)
+        base, other, reference = parts[held].chosen(rng)
         query = Query(base, other, (settings.seed, number), int(rng.integers(_GOOD_EVERY)) > 0)
         pairs.append(ProbePair(query, reference, held))
     return ProbePairs(tuple(photos), tuple(pairs))
 
 
-def _neighbours(part: Sequence[Photo]) -> list[tuple[Photo, list[Photo]]]:
-    """Return for each photo the others that look most like it, by the runtime's own measure."""
-    thumbnails = np.stack([thumbnail_from_image(photo.load()) for photo in part])
-    found = []
-    for index, photo in enumerate(part):
-        distances = np.abs(thumbnails - thumbnails[index]).mean(axis=(1, 2, 3))
-        distances[index] = np.inf
-        found.append((photo, [part[int(i)] for i in np.argsort(distances)[: min(_NEAREST, len(part) - 1)]]))
-    return found
+def _is_held(number: int) -> bool:
+    return number % _HELD_EVERY == _HELD_EVERY - 1
+
+
+class _Part:
+    """Some of the photos, used in turn, and for each the others that look most like it, by the runtime's measure."""
+
+    def __init__(self, photos: Sequence[Photo]) -> None:
+        self._photos, self._used = photos, 0
+        thumbnails = np.stack([thumbnail_from_image(photo.load()) for photo in photos])
+        distances = np.stack([np.abs(thumbnails - one).mean(axis=(1, 2, 3)) for one in thumbnails])
+        np.fill_diagonal(distances, np.inf)
+        self._near = np.argsort(distances, axis=1)[:, : min(_NEAREST, len(photos) - 1)]
+
+    def chosen(self, rng: np.random.Generator) -> tuple[Photo, Photo, Photo]:
+        """Return the next photo, any photo, and a reference for the first."""
+        index = self._used % len(self._photos)
+        self._used += 1
+        near = int(rng.choice(self._near[index]))
+        return self._photos[index], self._photos[int(rng.integers(len(self._photos)))], self._photos[near]
 
 
 def _files(path: Path) -> list[Path]:

@@ -99,7 +99,7 @@ class TapStep:
         pairs = np.flatnonzero(self._truth.held_out)
         scores = np.stack([fitted.logits(self._features(target, int(pair))).numpy() for pair in pairs])
         truth = self._truth.cells[pairs]
-        return _auroc(scores, truth), _auroc(scores.max(axis=(1, 2)), truth.any(axis=(1, 2)))
+        return _auroc(scores, truth), _auroc(scores.max(axis=(1, 2)), np.asarray(truth.any(axis=(1, 2))))
 
     def _features(self, target: Scratch, pair: int) -> Tensor:
         """Return the normed stream (tokens, hidden) at the second photo's tokens, as the graph norms it."""
