@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from judo_edge.adapt.architecture import IMAGE_SIZE
+from judo_edge.adapt.probe.file import write_probe
 from judo_edge.adapt.samples import nano_profile
 from judo_edge.adapt.train import TAP, Heads
 from judo_edge.files import write_atomic
@@ -46,8 +47,8 @@ def save_probe(probe: nn.Linear, path: Path) -> None:
 
     Each row is one of the 2x2 cells under a visual token, in reading order.
     """
-    tensors = {"weight": probe.weight.detach().float().contiguous(), "bias": probe.bias.detach().float().contiguous()}
-    save_file(tensors, path, metadata={"tap": str(TAP), "normalisation": "rms", "image": "second"})
+    weight, bias = (tensor.detach().float().contiguous().numpy() for tensor in (probe.weight, probe.bias))
+    write_probe(path, weight, bias, TAP, force=True)
 
 
 def _preprocessor() -> dict[str, Any]:

@@ -54,7 +54,16 @@ def _model_rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("vision", f"{model.vision_depth} blocks, hidden {model.vision_hidden_size}"),
         ("image", f"{pixels.image_size}x{pixels.image_size} pixels, {side * side} tokens"),
         ("KV cache", f"{size_text(model.kv_bytes_per_token)} per token"),
+        *_probe_rows(bundle),
     ]
+
+
+def _probe_rows(bundle: Bundle) -> list[tuple[str, str]]:
+    probe = bundle.manifest.probe
+    if probe is None:
+        return []
+    where = f"after layer {probe.tap}, {probe.values} values for each token"
+    return [("cell probe", f"{where}, from {probe.source}, sha256 {probe.digest}")]
 
 
 def _decision_rows(bundle: Bundle) -> list[tuple[str, str]]:

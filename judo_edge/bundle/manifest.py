@@ -156,6 +156,19 @@ class PrefixEntry(Frozen):
     """The P tokens; the file has shape (P, layers, 2, 1, kv_heads, head_dim)."""
 
 
+class ProbeEntry(Frozen):
+    """The dense cell probe behind the decoder's output `cells`."""
+
+    tap: Positive
+    """Decoder layers before it."""
+    values: Positive
+    """Logits for each token: its sub-cells, row by row."""
+    digest: Sha256
+    """Of the file that it was read from."""
+    source: str
+    """Name of that file, without its folder."""
+
+
 class Acceptance(Frozen):
     """What `judo-edge verify` found: whether the bundle still says what its reference says."""
 
@@ -210,6 +223,8 @@ class Manifest(Frozen):
     calibration: dict[str, JsonValue] | None = None
     """Provenance of the calibration that chose ranges and forms."""
     prefix: PrefixEntry | None = None
+    probe: ProbeEntry | None = None
+    """None when the graphs have no output `cells`."""
     acceptance: Acceptance | None = None
     """None until the bundle was verified."""
     files: dict[FileName, FileEntry] = Field(default_factory=dict)

@@ -5,9 +5,8 @@ Knows what the steps are and which rows pass through them; runs none of them. Ne
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -38,12 +37,10 @@ class Job:
     @classmethod
     def of(cls, subject: Subject, chosen: PairSet, settings: Settings) -> Job:
         """Write every pair as tokens; InputError when the prompt does not fit the model."""
-        config = copy.deepcopy(subject.config)
-        for part in (config.text_config, config.vision_config):
-            part._attn_implementation = "sdpa"
-        reader = TokenReader(subject.tokenizer, subject.profile, subject.preprocessing, config.image_token_id)
+        subject = subject.for_stages()
+        reader = TokenReader(subject.tokenizer, subject.profile, subject.preprocessing, subject.config.image_token_id)
         sequences = tuple(reader.tokens(pair) for pair in chosen.pairs)
-        return cls(replace(subject, config=config), chosen, settings, sequences, common_prefix(sequences))
+        return cls(subject, chosen, settings, sequences, common_prefix(sequences))
 
     @property
     def provenance(self) -> Provenance:

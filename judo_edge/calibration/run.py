@@ -60,9 +60,9 @@ def calibrate(
     job = Job.of(subject, chosen, settings or Settings())
     steps = job.steps()
     with WorkFolder(out, job.key) as work:
-        _check_space(work, steps)
+        check_space(work, steps)
         with torch.no_grad():
-            _run(steps, work, progress or (lambda _: None))
+            run_steps(steps, work, progress or (lambda _: None))
         file = _collect(work, steps, job)
         check_target(out, force)
         with output_errors(out):
@@ -71,8 +71,8 @@ def calibrate(
     return file
 
 
-def _run(steps: Sequence[Step], work: WorkFolder, progress: Progress) -> None:
-    """Run the steps that are not finished; each reads what the one before wrote."""
+def run_steps(steps: Sequence[Step], work: WorkFolder, progress: Progress) -> None:
+    """Run the steps that are not finished; each reads what the one before wrote. To be called without gradients."""
     totals = [max(1, len(step.lengths)) for step in steps]
     counter = _Counter(sum(totals), progress)
     for number, step in enumerate(steps):
@@ -153,7 +153,7 @@ def _arrays_of(work: WorkFolder, num_steps: int) -> dict[str, ArraySource]:
     return {**arrays, PREFIX_TENSOR: _StackedPrefix(prefixes)}
 
 
-def _check_space(work: WorkFolder, steps: Sequence[Step]) -> None:
+def check_space(work: WorkFolder, steps: Sequence[Step]) -> None:
     """Raise OutputError when the disk has no room for the hidden states of two steps in a row."""
     sizes = [Scratch(work.folder, step.lengths, step.width).num_bytes for step in steps]
     wanted = max(a + b for a, b in pairwise(sizes)) + _SPARE
@@ -161,5 +161,5 @@ def _check_space(work: WorkFolder, steps: Sequence[Step]) -> None:
     free = shutil.disk_usage(work.folder).free + present
     if free < wanted:
         found = f"{work.folder} has {free / 1e9:.2f} GB free"
-        action = "free space, use fewer --samples or choose another folder"
+        action = "free space, use fewer pairs or choose another folder"
         raise OutputError(found, f"{wanted / 1e9:.2f} GB for hidden states", action)

@@ -6,8 +6,9 @@ one sample. Needs torch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,17 +18,44 @@ import torch
 from judo_edge.bundle import Source
 from judo_edge.calibration.file import PREFIX_TENSOR, LayerEntry, Settings, array_name
 from judo_edge.calibration.observe import GroupResult, Tick, group_result, passed, stage_result
-from judo_edge.calibration.samples import Pair, Photo
 from judo_edge.calibration.scratch import Scratch
 from judo_edge.calibration.stages import LayerStage, Stage, VisionPlan, final_norm, patch_embedding
 from judo_edge.calibration.statistics import InputStatistics, Record
 from judo_edge.calibration.tokens import Tokens
 from judo_edge.calibration.weights import StoredMatrix, Weights
 from judo_edge.calibration.work import StepFile
-from judo_edge.core import Floats
+from judo_edge.core import Floats, Image
 from judo_edge.protocol.profile import PromptProfile
 from judo_edge.vision.geometry import Preprocessing
 from judo_edge.vision.patches import patches_from_image
+
+
+class AnyPhoto(Protocol):
+    """A photo by its content."""
+
+    @property
+    def sha256(self) -> str:
+        """Name what `load` returns."""
+        ...
+
+    def load(self) -> Image:
+        """Decode or draw it."""
+        ...
+
+
+class AnyPair(Protocol):
+    """A part and its normal reference."""
+
+    @property
+    def query(self) -> AnyPhoto:
+        """Return the part."""
+        ...
+
+    @property
+    def reference(self) -> AnyPhoto:
+        """Return the reference."""
+        ...
+
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -45,6 +73,13 @@ class Subject:
     """Of the profile file."""
     preprocessing: Preprocessing
     tokenizer: Path
+
+    def for_stages(self) -> Subject:
+        """Return the subject with the kind of attention that the stages call."""
+        config = copy.deepcopy(self.config)
+        for part in (config.text_config, config.vision_config):
+            part._attn_implementation = "sdpa"
+        return replace(self, config=config)
 
 
 @dataclass(frozen=True)
@@ -73,7 +108,7 @@ class PhotoStep:
 
     name = "photos"
 
-    def __init__(self, subject: Subject, plan: VisionPlan, photos: Sequence[Photo]) -> None:
+    def __init__(self, subject: Subject, plan: VisionPlan, photos: Sequence[AnyPhoto]) -> None:
         """Take every different photo."""
         self._subject, self._plan, self._photos = subject, plan, photos
         self.lengths = (subject.preprocessing.num_patches,) * len(photos)
@@ -119,7 +154,7 @@ class PromptStep:
     name = "prompts"
 
     def __init__(
-        self, subject: Subject, pairs: Sequence[Pair], photos: Sequence[Photo], sequences: Sequence[Tokens]
+        self, subject: Subject, pairs: Sequence[AnyPair], photos: Sequence[AnyPhoto], sequences: Sequence[Tokens]
     ) -> None:
         """Take the pairs with their tokens, and the photos in the order of the records before."""
         self._subject, self._pairs, self._sequences = subject, pairs, sequences

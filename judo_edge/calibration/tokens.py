@@ -18,6 +18,7 @@ from judo_edge.calibration.samples import Pair
 from judo_edge.core import Ints
 from judo_edge.errors import InputError
 from judo_edge.protocol.profile import PromptProfile, prompt_text
+from judo_edge.protocol.questions import Question
 from judo_edge.vision.geometry import Preprocessing
 from judo_edge.vision.mrope import positions_from_ids
 
@@ -56,18 +57,32 @@ class TokenReader:
 
     def tokens(self, pair: Pair) -> Tokens:
         """Return the tokens of a pair; InputError when the prompt does not hold two photos."""
-        prompt = self._ids(prompt_text(self._profile, pair.question, self._preprocessing.num_tokens))
+        prompt, slots = self._prompt(pair.question)
         reply, starts = self._ids_and_starts(pair.reply)
+        ids = np.concatenate([prompt, reply])
+        in_mask = starts < pair.reply.index(_SEG_END) + len(_SEG_END)
+        kinds = np.concatenate([self._prompt_kinds(prompt.size, slots), _reply_kinds(in_mask)])
+        return Tokens(ids, kinds, self._positions(ids), int(slots[0]), int(prompt.size))
+
+    def photo_tokens(self, question: Question) -> Tokens:
+        """Return the prompt up to the last row of the second photo, which does not depend on what follows."""
+        prompt, slots = self._prompt(question)
+        end = int(slots[-1]) + 1
+        kinds = self._prompt_kinds(prompt.size, slots)[:end]
+        return Tokens(prompt[:end], kinds, self._positions(prompt[:end]), int(slots[0]), end)
+
+    def _prompt(self, question: Question) -> tuple[Ints, Ints]:
+        """Return the ids of a prompt and where its photos' rows are."""
+        prompt = self._ids(prompt_text(self._profile, question, self._preprocessing.num_tokens))
         slots = np.flatnonzero(prompt == self._image_pad)
         if slots.size != 2 * self._preprocessing.num_tokens:
             found = f"a prompt with {slots.size} image tokens"
             raise InputError(found, f"2 photos of {self._preprocessing.num_tokens}", "use the tokenizer of the model")
-        ids = np.concatenate([prompt, reply])
+        return prompt, slots
+
+    def _positions(self, ids: Ints) -> Ints:
         side = self._preprocessing.merged_side
-        positions, _ = positions_from_ids(ids, self._image_pad, side, side)
-        in_mask = starts < pair.reply.index(_SEG_END) + len(_SEG_END)
-        kinds = np.concatenate([self._prompt_kinds(prompt.size, slots), _reply_kinds(in_mask)])
-        return Tokens(ids, kinds, positions, int(slots[0]), int(prompt.size))
+        return positions_from_ids(ids, self._image_pad, side, side)[0]
 
     def _prompt_kinds(self, length: int, slots: Ints) -> Kinds:
         kinds = np.full(length, KIND["question"], np.int8)

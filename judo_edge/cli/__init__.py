@@ -20,6 +20,7 @@ from judo_edge.cli import benching as benching
 from judo_edge.cli import building as building
 from judo_edge.cli import calibrating as calibrating
 from judo_edge.cli import exporting as exporting
+from judo_edge.cli import fitting as fitting
 from judo_edge.cli import inspecting as inspecting
 from judo_edge.cli import verifying as verifying
 from judo_edge.cli.app import EXIT_FAULT, EXIT_STOPPED, app

@@ -52,6 +52,10 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="Folder written by judo-edge calibrate.")
     ] = None,
+    probe: Annotated[
+        Path | None, typer.Option("--probe", help="Cell probe written by judo-edge fit-probe, if not the checkpoint's.")
+    ] = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Leave the checkpoint's cell probe out.")] = False,
     dialect: Annotated[
         str, typer.Option("--dialect", help="legacy or modern graphs, in place of the recipe's choice.")
     ] = "",
@@ -71,7 +75,7 @@ def export(
         raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
     order = pipeline.export_order(
         checkpoint, adapter or [], recipe, out, profile,
-        calibration=calibration, dialect=dialect, force=force, restart=restart,
+        calibration=calibration, dialect=dialect, force=force, restart=restart, probe=probe, no_probe=no_probe,
     )  # fmt: skip
     with stopping(out), export_bar() as report:
         if not dry_run:

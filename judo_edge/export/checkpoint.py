@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Checkpoint:
     """Content of config.json."""
     tensors: dict[str, StoredTensor]
     """By hub name, in natural order of the names."""
+    beside: dict[str, StoredTensor] = field(default_factory=dict)
+    """Tensors of other files that are exported with it; no part of its digest."""
 
     @property
     def is_tied(self) -> bool:
@@ -45,6 +47,8 @@ class Checkpoint:
     def tensor(self, name: str) -> StoredTensor:
         """Return a tensor by hub name; a tied head is the embedding. Raises CheckpointError when missing."""
         source = _EMBEDDING if name == _HEAD and self.is_tied else name
+        if source in self.beside:
+            return self.beside[source]
         if source not in self.tensors:
             action = "use a complete checkpoint: every file of the model's folder"
             raise CheckpointError(f"{self.folder} lacks the tensor {source}", action=action)

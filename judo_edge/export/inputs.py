@@ -40,7 +40,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def export_inputs(
-    weights: MergedWeights, recipe: Recipe, profile: Path | None, calibration: str = ""
+    weights: MergedWeights, recipe: Recipe, profile: Path | None, calibration: str = "", probe: str = ""
 ) -> dict[str, str]:
     """Return name -> identity of everything that decides the bytes of a bundle; reads no weights."""
     folder = weights.checkpoint.folder
@@ -50,6 +50,7 @@ def export_inputs(
         "recipe": recipe.model_dump_json(),
         "prompt profile": _digest(_file_lines([profile] if profile else folder.glob("*.toml"))),
         "calibration": calibration,
+        "cell probe": probe,
         "versions of tools": json.dumps(tool_versions()),
         "version of judo-edge": _digest(_file_lines(Path(judo_edge.__file__).parent.rglob("*.py"))),
     }

@@ -15,10 +15,12 @@ from judo_edge.calibration import Calibration, open_calibration
 from judo_edge.export.adapter import open_adapter
 from judo_edge.export.checkpoint import open_checkpoint
 from judo_edge.export.facts import PROFILE, TOKENIZER
+from judo_edge.export.graphs.fake import config_from
 from judo_edge.export.inputs import created_now, export_inputs, tool_versions
 from judo_edge.export.lora import MergedWeights, source_of
 from judo_edge.export.plan import EMBEDDING_FILE, PREFIX_FILE, Plan, plan_export
 from judo_edge.export.preflight import Preflight, preflight_of
+from judo_edge.export.probe import CellProbe, check_source, open_probe
 from judo_edge.export.recipe import Recipe
 from judo_edge.export.resume import check_work
 from judo_edge.export.stream import Layout, graph_bytes, graph_layout, table_layout
@@ -42,6 +44,8 @@ class Order:
     """Replace an earlier bundle."""
     restart: bool = False
     """Discard an unfinished export instead of going on with it."""
+    probe: Path | None = None
+    """File of the cell probe; None exports without one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Job:
             dtype=recipe.dtype,
             calibration=plan.calibration,
             prefix=plan.prefix_entry,
+            probe=plan.probe,
             embedding=plan.embedding,
             tokenizer=TOKENIZER,
             profile=PROFILE,
@@ -104,19 +109,32 @@ def prepared(order: Order, step: Callable[[str], None]) -> Job:
     unfinished export of other inputs is in the way.
     """
     step("reading")
-    weights = MergedWeights(open_checkpoint(order.checkpoint), [open_adapter(folder) for folder in order.adapters])
+    weights, probe = _opened(order)
     calibration = open_calibration(order.calibration) if order.calibration else None
-    inputs = _inputs(order, weights, calibration)
+    inputs = _inputs(order, weights, calibration, probe)
     check_work(order.out, inputs, order.restart)
     step("tracing")
-    plan = plan_export(weights, order.recipe, order.profile, calibration)
+    plan = plan_export(weights, order.recipe, order.profile, calibration, probe)
     layouts = _layouts(plan)
     description = json.dumps([layout.description() for layout in layouts.values()])
     return Job(order, weights, plan, layouts, {**inputs, "layout of files": sha256_of_bytes(description.encode())})
 
 
-def _inputs(order: Order, weights: MergedWeights, calibration: Calibration | None) -> dict[str, str]:
-    return export_inputs(weights, order.recipe, order.profile, calibration.digest if calibration else "")
+def _opened(order: Order) -> tuple[MergedWeights, CellProbe | None]:
+    """Open checkpoint and adapters, and the probe with its tensors among those of the checkpoint."""
+    checkpoint, adapters = open_checkpoint(order.checkpoint), [open_adapter(folder) for folder in order.adapters]
+    if order.probe is None:
+        return MergedWeights(checkpoint, adapters), None
+    probe = open_probe(order.probe, config_from(checkpoint.config).text_config)
+    check_source(probe, checkpoint, adapters)
+    return MergedWeights(probe.joined(checkpoint), adapters), probe
+
+
+def _inputs(
+    order: Order, weights: MergedWeights, calibration: Calibration | None, probe: CellProbe | None
+) -> dict[str, str]:
+    digests = (calibration.digest if calibration else "", probe.digest if probe else "")
+    return export_inputs(weights, order.recipe, order.profile, *digests)
 
 
 def _layouts(plan: Plan) -> dict[str, Layout]:

@@ -18,6 +18,7 @@ from judo_edge.export.graphs import Dialect
 from judo_edge.export.inputs import SourceHashes, created_now
 from judo_edge.export.job import Job, Order, prepared
 from judo_edge.export.preflight import Preflight, check_room
+from judo_edge.export.probe import chosen_probe
 from judo_edge.export.recipe import Recipe, load_recipe
 from judo_edge.export.resume import WorkFolder
 from judo_edge.export.stream import write_layout
@@ -52,6 +53,8 @@ def export_bundle(
     *,
     calibration: str | Path | None = None,
     restart: bool = False,
+    probe: str | Path | None = None,
+    no_probe: bool = False,
 ) -> Path:
     """Export a checkpoint folder (or the name of a shipped one) with its adapters to the bundle folder `out`.
 
@@ -59,8 +62,9 @@ def export_bundle(
     What an interruption or a full disk leaves, the next call with the same inputs goes on with; `restart` discards it.
     """
     order = export_order(
-        checkpoint, adapters, recipe, out, profile, force=force, calibration=calibration, restart=restart
-    )
+        checkpoint, adapters, recipe, out, profile,
+        force=force, calibration=calibration, restart=restart, probe=probe, no_probe=no_probe,
+    )  # fmt: skip
     return export(order, progress)
 
 
@@ -75,8 +79,12 @@ def export_order(
     dialect: str = "",
     force: bool = False,
     restart: bool = False,
+    probe: str | Path | None = None,
+    no_probe: bool = False,
 ) -> Order:
     """Find what the names mean; `dialect` replaces the recipe's when given.
+
+    `probe` is the file of a cell probe; without it the checkpoint's own is exported, unless `no_probe` is given.
 
     Raises OutputError when `out` may not be written, ConfigError, CheckpointError or AdapterError for unknown names.
     """
@@ -94,6 +102,7 @@ def export_order(
         Path(calibration) if calibration else None,
         force,
         restart,
+        chosen_probe(folder, Path(probe) if probe else None, not no_probe),
     )
 
 

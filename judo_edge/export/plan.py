@@ -16,6 +16,7 @@ from judo_edge.bundle import (
     ModelFacts,
     PrefixEntry,
     Preprocessing,
+    ProbeEntry,
     TensorDecision,
     TensorSpec,
 )
@@ -35,6 +36,7 @@ from judo_edge.export.forms import (
 )
 from judo_edge.export.graphs import ExportedGraphs, GraphForm, GraphSpec, Transform, WeightUse, graphs_from_config
 from judo_edge.export.lora import MergedWeights
+from judo_edge.export.probe import CellProbe
 from judo_edge.export.quantize import LinearRewriter
 from judo_edge.export.recipe import Recipe
 from judo_edge.protocol.profile import load_profile
@@ -69,6 +71,7 @@ class Plan:
     decisions: dict[str, TensorDecision]
     calibration: dict[str, JsonValue] | None
     """Provenance of the calibration, for the manifest."""
+    probe: ProbeEntry | None
     tokenizer: Path
     profile: Path
 
@@ -92,18 +95,23 @@ class Plan:
 
 
 def plan_export(
-    weights: MergedWeights, recipe: Recipe, profile: Path | None, calibration: Calibration | None = None
+    weights: MergedWeights,
+    recipe: Recipe,
+    profile: Path | None,
+    calibration: Calibration | None = None,
+    probe: CellProbe | None = None,
 ) -> Plan:
     """Trace the graphs, choose a form for every tensor and check that the checkpoint has it.
 
-    Raises CheckpointError, ConfigError or InputError that names the first thing that is missing or does not fit.
+    The tensors of `probe` must be in `weights` already. Raises CheckpointError, ConfigError or InputError that names
+    the first thing that is missing or does not fit.
     """
     checkpoint = weights.checkpoint
     _check_calibration(weights, recipe, calibration)
     profile = profile_file(checkpoint.folder, profile)
     image_size = load_profile(profile).image_size
     model, pixels = model_facts(checkpoint.folder, checkpoint.config), preprocessing(checkpoint.folder, image_size)
-    exported = graphs_from_config(checkpoint.config, image_size, graph_form(recipe))
+    exported = graphs_from_config(checkpoint.config, image_size, graph_form(recipe, probe))
     _check_uses(weights, recipe, exported)
     graphs = {graph.name: _graph_plan(graph, weights, recipe, calibration) for graph in exported.all}
     table = TableForm(weights, exported.embedding, recipe.embedding)
@@ -113,12 +121,14 @@ def plan_export(
     decisions = all_decisions([item.decisions for item in graphs.values()], {table.use.name: at_table}, weights)
     decoder = tuple(graph.name for graph in exported.decoder)
     tokenizer = tokenizer_file(checkpoint.folder)
-    return Plan(graphs, decoder, table, prefix, model, pixels, decisions, provenance, tokenizer, profile)
+    entry = probe.entry if probe else None
+    return Plan(graphs, decoder, table, prefix, model, pixels, decisions, provenance, entry, tokenizer, profile)
 
 
-def graph_form(recipe: Recipe) -> GraphForm:
-    """Return how a recipe wants the graphs written down."""
-    return GraphForm(recipe.dialect, recipe.dtype, recipe.layers_per_segment, recipe.head_parts)
+def graph_form(recipe: Recipe, probe: CellProbe | None = None) -> GraphForm:
+    """Return how a recipe wants the graphs written down, with a cell probe if there is one."""
+    form = probe.form if probe else None
+    return GraphForm(recipe.dialect, recipe.dtype, recipe.layers_per_segment, recipe.head_parts, form)
 
 
 def drop_notes(model: ir.Model) -> None:

@@ -83,6 +83,14 @@ def tensors_from_file(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def metadata_from_file(path: Path) -> dict[str, str]:
+    """Return the texts that a safetensors file carries besides its tensors; raises CheckpointError."""
+    found = _header_of(path)[0].get("__metadata__", {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise CheckpointError(f"{path} has corrupt metadata", "texts by name", _COPY_AGAIN)
+    return found
+
+
 def _header_of(path: Path) -> tuple[dict[str, Any], int]:
     """Return the JSON header and the offset at which values start."""
     try:

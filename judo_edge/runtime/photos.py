@@ -9,17 +9,10 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from judo_edge.core import Floats, Image
+from judo_edge.core import Image
+from judo_edge.vision.photos import thumbnail_from_image
 
-_THUMBNAIL = 32
-
-
-def thumbnail_from_image(image: Image) -> Floats:
-    """Return a (32, 32, 3) float32 thumbnail in 0..1 with its mean brightness removed, to compare scenes."""
-    small = PillowImage.fromarray(image).resize((_THUMBNAIL, _THUMBNAIL), PillowImage.Resampling.BOX)
-    values = np.asarray(small, dtype=np.float32) / 255.0
-    centred: Floats = values - values.mean()
-    return centred
+__all__ = ["jpeg_from_image", "png_from_image", "thumbnail_from_image"]
 
 
 def jpeg_from_image(image: Image, longest: int) -> bytes:

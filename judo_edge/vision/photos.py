@@ -1,4 +1,4 @@
-"""Photos from files: one way to decode and one way to identify, for calibration and runtime. Knows no model."""
+"""Photos from files: one way to decode, to identify and to compare scenes, for all rooms. Knows no model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from judo_edge.core import Image
+from judo_edge.core import Floats, Image
 from judo_edge.errors import ImageError, first_line
 
 PHOTO_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+_THUMBNAIL = 32
 
 
 def image_from_file(path: Path) -> Image:
@@ -42,3 +43,11 @@ def sha256_from_image(image: Image) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
+
+
+def thumbnail_from_image(image: Image) -> Floats:
+    """Return a (32, 32, 3) float32 thumbnail in 0..1 with its mean brightness removed, to compare scenes."""
+    small = PillowImage.fromarray(image).resize((_THUMBNAIL, _THUMBNAIL), PillowImage.Resampling.BOX)
+    values = np.asarray(small, dtype=np.float32) / 255.0
+    centred: Floats = values - values.mean()
+    return centred

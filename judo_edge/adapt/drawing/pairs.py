@@ -166,7 +166,7 @@ def _photo(rng: Rng, scene: Scene, canvas: Canvas, mask: Mask, hole: Mask | None
     pose[:, 2] += rng.normal(0, 1.6, 2)
     posed = cv2.warpAffine(surface, pose, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     seen = cv2.warpAffine(mask.astype(np.uint8), pose, (SIZE, SIZE), flags=cv2.INTER_NEAREST)
-    return _lit(rng, np.asarray(posed, np.float32)), np.asarray(seen > 0)
+    return lit(rng, np.asarray(posed, np.float32)), np.asarray(seen > 0)
 
 
 def _surface(rng: Rng, scene: Scene, hole: Mask | None) -> npt.NDArray[np.float32]:
@@ -182,11 +182,12 @@ def _surface(rng: Rng, scene: Scene, hole: Mask | None) -> npt.NDArray[np.float3
     return np.asarray(layer[:, :, None], dtype=np.float32)
 
 
-def _lit(rng: Rng, photo: npt.NDArray[np.float32]) -> Image:
-    slope = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    light = 1 + rng.normal(0, 0.05) * slope[None, :, None] + rng.normal(0, 0.05) * slope[:, None, None]
+def lit(rng: Rng, photo: npt.NDArray[np.float32]) -> Image:
+    """Return a photo (H, W, 3) in another light and with another noise, as two shots of one part differ."""
+    down, across = (np.linspace(-1, 1, size, dtype=np.float32) for size in photo.shape[:2])
+    light = 1 + rng.normal(0, 0.05) * across[None, :, None] + rng.normal(0, 0.05) * down[:, None, None]
     gain = rng.normal(1, 0.06) * (1 + rng.normal(0, 0.015, 3)).astype(np.float32)
-    noise = rng.standard_normal((SIZE, SIZE, 1), dtype=np.float32) * abs(rng.normal(0, 3))
+    noise = rng.standard_normal((*photo.shape[:2], 1), dtype=np.float32) * abs(rng.normal(0, 3))
     return np.clip(photo * light * gain + rng.normal(0, 4) + noise, 0, 255).astype(np.uint8)
 
 

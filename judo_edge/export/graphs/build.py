@@ -15,6 +15,7 @@ from judo_edge.errors import CheckpointError, ConfigError
 from judo_edge.export.graphs.fake import config_from, fake_model
 from judo_edge.export.graphs.joined import JoinedGraph, decoder_graphs, vision_graph
 from judo_edge.export.graphs.spec import (
+    PROBE_WEIGHT,
     ExportedGraphs,
     FloatType,
     GraphForm,
@@ -55,7 +56,8 @@ def _spec(joined: JoinedGraph, config: Any) -> GraphSpec:
     """Describe every initializer without data."""
     empty = [value for value in joined.model.graph.initializers.values() if value.const_value is None]
     weights = {str(value.name): _weight_use(value, config, joined.rows) for value in empty}
-    linears = tuple(_linear_use(value, weights) for value in empty if value.shape is not None and len(value.shape) == 2)
+    matrices = [value for value in empty if value.shape is not None and len(value.shape) == 2]
+    linears = tuple(_linear_use(value, weights) for value in matrices if value.name != PROBE_WEIGHT)
     return GraphSpec(joined.name, joined.model, weights, linears)
 
 

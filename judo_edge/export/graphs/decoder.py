@@ -1,4 +1,4 @@
-"""The decoder in pieces that are traced once: tables, one layer, the head.
+"""The decoder in pieces that are traced once: tables, one layer, the head, the cell probe.
 
 Knows the real text layers of transformers. `assemble` repeats the layer and joins the pieces to graphs. Needs torch.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from judo_edge.export.graphs import operators
 from judo_edge.export.graphs.attention import CachedAttention, CapacityCache, PastCache, Tables, folded_mask
-from judo_edge.export.graphs.modules import RootNorm
+from judo_edge.export.graphs.modules import MatrixLinear, RootNorm
 
 
 class Angles(nn.Module):
@@ -128,3 +128,23 @@ class Head(nn.Module):
         """Return logits (B, R, V) of the rows (R,) int64 of the stream (B, S, D)."""
         logits: Tensor = self.lm_head(self.norm(operators.gather(hidden, rows)))
         return logits
+
+
+class CellProbe(nn.Module):
+    """A linear head on the residual stream after a root mean square norm without a weight, all in float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        """Take the weight (hidden, values) and the bias (values,), float32."""
+        super().__init__()
+        self.linear = MatrixLinear(weight, bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return logits (B, S, values) of the stream (B, S, D), in its type.
+
+        The norm is torch's `rms_norm` with its default epsilon, as the probe was trained. Its squares are a product and
+        no power: ONNX Runtime would share the power with the layer's own norm, and then no longer fuse that one.
+        """
+        wide = hidden.float()
+        normed = wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + torch.finfo(torch.float32).eps)
+        cells: Tensor = self.linear(normed).to(hidden.dtype)
+        return cells

@@ -5,7 +5,7 @@ Knows which pieces follow each other and what the graphs' inputs and outputs are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -63,7 +63,8 @@ def _layers_graph(pieces: DecoderPieces, name: str, numbers: range, with_head: b
     graph = Assembly(name, pieces.opset)
     stream, positions = graph.add_input(pieces.stream), graph.add_input(pieces.positions)
     join = _join_modern if pieces.form.dialect == "modern" else _join_legacy
-    hidden, outputs = join(graph, pieces, numbers, stream, positions)
+    streams, outputs = join(graph, pieces, numbers, stream, positions)
+    hidden, outputs = streams[-1], {**outputs, **_cells(graph, pieces, dict(zip(numbers, streams, strict=True)))}
     if not with_head:
         return graph.model({"hidden": hidden, **outputs})
     feeds = {"hidden": hidden, "rows": graph.add_input(pieces.rows)}
@@ -80,12 +81,12 @@ def _head_graph(pieces: DecoderPieces, name: str, size: int) -> ir.Model:
 
 def _join_legacy(
     graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
-) -> tuple[ir.Value, dict[str, ir.Value]]:
-    """Give each layer its part of `past`, and join their new keys and values to `present`."""
+) -> tuple[list[ir.Value], dict[str, ir.Value]]:
+    """Give each layer its part of `past`, and join their new keys and values to `present`; list what each puts out."""
     count = len(numbers)
     mask, past = graph.add_input(pieces.mask), graph.add_input(pieces.joined_cache("past", "P", count))
     shared = _shared(graph, pieces, positions, mask)
-    new = []
+    new, streams = [], []
     for index, number in enumerate(numbers):
         place = f"model.layers.{number}"
         feeds = {"hidden": hidden, **shared}
@@ -93,22 +94,35 @@ def _join_legacy(
             feeds[spec.name] = graph.sliced(f"{place}/{spec.name}", past, {1: index, 2: which}, shape_from(spec))
         hidden, present = graph.add(place, pieces.layer, feeds, _layer_weights(number))
         new.append(present)
-    return hidden, {"present": graph.joined("present", new, 1, shape_from(pieces.joined_cache("present", "S", count)))}
+        streams.append(hidden)
+    return streams, {"present": graph.joined("present", new, 1, shape_from(pieces.joined_cache("present", "S", count)))}
 
 
 def _join_modern(
     graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
-) -> tuple[ir.Value, dict[str, ir.Value]]:
-    """Give each layer its two caches and the tables that all of them share."""
+) -> tuple[list[ir.Value], dict[str, ir.Value]]:
+    """Give each layer its two caches and the tables that all of them share; list what each puts out."""
     mask, write = graph.add_input(pieces.mask), graph.add_input(pieces.write)
     shared = {"write": write, **_shared(graph, pieces, positions, mask)}
     outputs: dict[str, ir.Value] = {}
+    streams = []
     for number in numbers:
         key, value = (graph.add_input(pieces.capacity(f"past_{kind}_{number}")) for kind in ("key", "value"))
         feeds = {"hidden": hidden, "past_key": key, "past_value": value, **shared}
         hidden, *caches = graph.add(f"model.layers.{number}", pieces.layer, feeds, _layer_weights(number))
         outputs.update(zip((f"present_key_{number}", f"present_value_{number}"), caches, strict=True))
-    return hidden, outputs
+        streams.append(hidden)
+    return streams, outputs
+
+
+def _cells(graph: Assembly, pieces: DecoderPieces, streams: Mapping[int, ir.Value]) -> dict[str, ir.Value]:
+    """Return the output of the cell probe, if the form has one and its layer is here; `streams` is by layer."""
+    probe = pieces.form.probe
+    if probe is None or probe.tap - 1 not in streams:
+        return {}
+    feeds = {"hidden": streams[probe.tap - 1]}
+    (cells,) = graph.add("cell_probe", pieces.probe(probe.values), feeds, {"linear.": "cell_probe."})
+    return {"cells": cells}
 
 
 def _shared(graph: Assembly, pieces: DecoderPieces, positions: ir.Value, mask: ir.Value) -> dict[str, ir.Value]:

@@ -9,9 +9,10 @@ from functools import cache, cached_property
 from typing import Any
 
 import onnx_ir as ir
+import torch
 from torch import nn
 
-from judo_edge.export.graphs.decoder import Head, LegacyLayer, LegacyTables, ModernLayer, ModernTables
+from judo_edge.export.graphs.decoder import CellProbe, Head, LegacyLayer, LegacyTables, ModernLayer, ModernTables
 from judo_edge.export.graphs.fake import FakeModel
 from judo_edge.export.graphs.modules import GroupedWindowAttention, MatrixLinear
 from judo_edge.export.graphs.spec import TensorSpec
@@ -70,7 +71,7 @@ class VisionPieces(_Pieces):
 
 
 class DecoderPieces(_Pieces):
-    """Tables, one layer, the head."""
+    """Tables, one layer, the head, the cell probe."""
 
     def __init__(self, model: FakeModel) -> None:
         """Name the borders; tracing waits until a piece is asked for."""
@@ -134,3 +135,9 @@ class DecoderPieces(_Pieces):
             head: Any = self.model.lm_head
             part = MatrixLinear(head.weight[:, :size], None)
         return self.traced(Head(self.model.text.norm, part), [stream, self.rows], "logits")
+
+    def probe(self, values: int) -> ir.Model:
+        """Trace the cell probe of `values` outputs."""
+        with self.model.mode:
+            module = CellProbe(torch.empty(self.config.hidden_size, values), torch.empty(values))
+        return self.traced(module, [TensorSpec("hidden", self.float, self.stream.shape)], "cells")

@@ -19,9 +19,23 @@ Dialect = Literal["legacy", "modern"]
 FloatType = Literal["float32", "float16"]
 
 
+PROBE_WEIGHT, PROBE_BIAS = "cell_probe.weight", "cell_probe.bias"
+"""Tensors of the cell probe: (values, hidden) and (values,), in the checkpoint's sense of (out, in)."""
+
+
+@dataclass(frozen=True)
+class ProbeForm:
+    """The dense cell probe: a linear head on the residual stream, which the pass that runs anyway computes too."""
+
+    tap: int
+    """Decoder layers before it, at least one."""
+    values: int
+    """Values for each token: its sub-cells, row by row."""
+
+
 @dataclass(frozen=True)
 class GraphForm:
-    """How a model is written down as graphs; weights are the same in every form."""
+    """How a model is written down as graphs; its weights are the same in every form."""
 
     dialect: Dialect = "legacy"
     """legacy: opset 20, everything decomposed, the cache joined outside. modern: opset 24 with RMSNormalization,
@@ -32,6 +46,8 @@ class GraphForm:
     """Decoder layers in one graph; 0 writes the whole decoder as one graph."""
     head_parts: int = 1
     """Graphs over which the vocabulary is split."""
+    probe: ProbeForm | None = None
+    """Adds the output `cells` (B, S, values) to the graph that holds the tapped layer."""
 
     @property
     def is_whole(self) -> bool:
@@ -118,6 +134,7 @@ class GraphSpec:
     weights: Mapping[str, WeightUse]
     """By initializer name, in the order of the graph."""
     linears: tuple[LinearUse, ...]
+    """Those that a recipe may store as integers; the cell probe is none of them."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
