@@ -25,9 +25,10 @@ from judo_edge.errors import EngineError
 from judo_edge.machine import resident_memory
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.inspection import Inspection
-from judo_edge.runtime.inspector import Inspector, Stopwatch
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.photos import png_from_image
 from judo_edge.runtime.references import ReferenceStore
+from judo_edge.runtime.stopwatch import Stopwatch
 from judo_edge.vision.photos import image_from_file
 
 START, OPEN_BUNDLE, OPEN_ENGINE, PREPARE = "start", "open bundle", "open engine", "prepare"
@@ -94,7 +95,9 @@ def first_frame(request: Request) -> FirstFrame:
             engine = stack.enter_context(CountingEngine(inner))
         with watch.stage(PREPARE):
             references, accepted = ReferenceStore(request.store).photos(request.part), request.accept_failed
-            inspector = Inspector(bundle, engine, references, accept_failed=accepted, is_drafting=request.drafts == "on")
+            inspector = Inspector(
+                bundle, engine, references, accept_failed=accepted, is_drafting=request.drafts == "on"
+            )
         return _first_look(request, inspector, engine, watch)
 
 

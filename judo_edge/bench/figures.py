@@ -13,7 +13,8 @@ from judo_edge.bench.rounds import Round
 from judo_edge.bench.statistics import Summary, median_of_ratios, ratio_of_means, summary_from_values
 from judo_edge.bundle import Bundle
 from judo_edge.core import Decision, Verdict
-from judo_edge.runtime.stopwatch import STAGES, Inspection
+from judo_edge.runtime.inspection import Inspection
+from judo_edge.runtime.stopwatch import STAGES
 
 REST = "rest"
 """Time that no stage counts: between the stages, and until the verdict is handed over."""

@@ -70,7 +70,9 @@ class Lane:
         return len(self._inspectors["on"].prompt)
 
     def _inspector(self, drafts: Drafts, accept_failed: Collection[str]) -> Inspector:
-        return Inspector(self.bundle, self.engine, self._references, accept_failed=accept_failed, is_drafting=drafts == "on")
+        return Inspector(
+            self.bundle, self.engine, self._references, accept_failed=accept_failed, is_drafting=drafts == "on"
+        )
 
 
 _BOTH: tuple[Drafts, Drafts] = ("on", "off")
