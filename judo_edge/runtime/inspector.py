@@ -23,12 +23,14 @@ from judo_edge.protocol.reply import ReplyStream, reply_from_text
 from judo_edge.runtime.cells import cell_scores_from_probe
 from judo_edge.runtime.decision import decision_from_reply
 from judo_edge.runtime.decoder import Decoder
+from judo_edge.runtime.embedding import Embedding
+from judo_edge.runtime.embeddings import EmbeddingCache, embedding_key
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.generation import Generation, Limits, generate
 from judo_edge.runtime.margins import MASK_MARGIN, MarginReader, landmarks_from_tokenizer
 from judo_edge.runtime.prefix import prefix_from_bundle
 from judo_edge.runtime.prompt import Prompt, embed_from_table
-from judo_edge.runtime.references import EmbeddingCache, ReferencePhoto, References
+from judo_edge.runtime.references import ReferencePhoto, References
 from judo_edge.runtime.sources.folder import Unreadable
 from judo_edge.runtime.tokenizer import Tokenizer
 from judo_edge.vision.geometry import Preprocessing
@@ -141,11 +143,13 @@ class Inspector:
         return np.array(self._engine.encode(patches[None])[0], dtype=np.float32, copy=True)
 
     def _reference_rows(self, reference: ReferencePhoto) -> Floats:
-        """Return the (T, D) rows of a reference, keyed by its pixels, the preprocessing and the engine."""
-        key = f"{reference.sha256}:{self.preprocessing.model_dump_json()}:{self._engine.digest}"
-        return self._embeddings.get(
-            key, lambda: self._encoded(patches_from_image(reference.load(), self.preprocessing))
-        )
+        """Return the (T, D) rows of a reference."""
+        key = embedding_key(reference, self.preprocessing, self._engine.digest)
+
+        def compute() -> Embedding:
+            return Embedding(self._encoded(patches_from_image(reference.load(), self.preprocessing)))
+
+        return self._embeddings.get(key, compute).rows
 
     def _written(self) -> Generation:
         margins = MarginReader(self._landmarks, self.question)

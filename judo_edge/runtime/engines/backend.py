@@ -70,6 +70,10 @@ class Backend(Protocol):
         """Copy an array to the beginning of a reserved memory."""
         ...
 
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy (num_bytes,) uint8 of part of a reserved memory."""
+        ...
+
     def given(self, name: str, content: Array) -> Bound:
         """Bring a small input to where graphs read it; valid until the same name is given again."""
         ...

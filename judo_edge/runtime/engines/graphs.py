@@ -13,7 +13,7 @@ import numpy as np
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError
 from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound, Call
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.runtime.engines.base import Decoded, KeysValues
 from judo_edge.runtime.engines.cache import Cache, cache_from_layout
 from judo_edge.runtime.engines.layout import VISION, Layout, Piece
 
@@ -26,7 +26,7 @@ class GraphEngine:
         self.name, self.digest = name, digest
         self.layout = layout
         self.length = self.capacity = 0
-        self._prefix: Floats | None = None
+        self._prefix: KeysValues | None = None
         self._is_clean = False
         self._opened = opened
         self._parts: tuple[Backend, Cache] | None = None
@@ -59,7 +59,7 @@ class GraphEngine:
         chunks = [patches[begin : begin + at_once] for begin in range(0, len(patches), at_once)]
         return np.concatenate([self._encoded(chunk).copy() for chunk in chunks])
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+    def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
         """Forget everything; see `Engine.start`. A prefix that lies in the cache already is not loaded again.
 
         Raises EngineError when so many positions, or this prefix, do not fit the graphs.
@@ -75,6 +75,12 @@ class GraphEngine:
             cache.load(prefix)
         self._prefix, self._is_clean = prefix, True
         self.capacity, self.length = capacity, 0 if prefix is None else len(prefix)
+
+    def keys_values(self, begin: int, end: int) -> KeysValues:
+        """Return a copy of kept positions; see `Engine.keys_values`."""
+        if not 0 <= begin < end <= self.length:
+            raise ValueError(f"no keys and values of {begin} to {end}: {self.length} positions are kept")
+        return self._inside()[1].read(begin, end)
 
     def rewind(self, length: int) -> None:
         """Forget the positions from `length` on; ValueError when so many are not kept."""
@@ -154,12 +160,15 @@ class GraphEngine:
         """Return how many rows to ask for: one or all, where the shape is to be a known one."""
         return width if 1 < num_rows < width and width in self.backend.widths else num_rows
 
-    def _check_prefix(self, prefix: Floats | None, capacity: int) -> None:
+    def _check_prefix(self, prefix: KeysValues | None, capacity: int) -> None:
         layout = self.layout
         layers = sum(piece.num_layers for piece in layout.pieces)
         shape = (layers, 2, 1, layout.kv_heads, layout.head_dim)
-        if prefix is not None and (prefix.shape[1:] != shape or len(prefix) > capacity):
-            found = f"prefix keys and values of shape {prefix.shape}"
+        if prefix is None:
+            return
+        is_fitting = prefix.shape[1:] == shape and len(prefix) <= capacity
+        if not is_fitting or prefix.dtype not in (np.float32, layout.dtype):
+            found = f"prefix keys and values of shape {prefix.shape} in {prefix.dtype}"
             raise EngineError(found, f"at most {capacity} positions of {shape}", "export the bundle again")
 
     def _inside(self) -> tuple[Backend, Cache]:

@@ -64,6 +64,11 @@ class SessionBackend:
         raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
         self._blocks[name][: raw.size] = raw
 
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a block."""
+        part: Array = self._blocks[name][offset : offset + num_bytes].copy()
+        return part
+
     def given(self, name: str, content: Array) -> Bound:
         """Bind the array itself, copied only when it is not contiguous."""
         array = np.ascontiguousarray(content)
@@ -150,6 +155,11 @@ class CudaSessionBackend(SessionBackend):
         raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
         image[: raw.size] = raw
         value.update_inplace(image)
+
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a block; ONNX Runtime copies no less than all of it."""
+        part: Array = self._values[name].numpy()[offset : offset + num_bytes].copy()
+        return part
 
     def close(self) -> None:
         """Drop sessions and memory."""

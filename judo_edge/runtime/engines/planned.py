@@ -77,6 +77,10 @@ class PlanBackend:
         """Copy an array to the beginning of a reserved memory."""
         self._memory.load(name, content)
 
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a reserved memory."""
+        return self._memory.read(name, num_bytes, offset)
+
     def given(self, name: str, content: Array) -> Bound:
         """Bring an input to the device."""
         return self._memory.given(name, content, self._room(name, content.dtype))
