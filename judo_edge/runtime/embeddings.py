@@ -31,11 +31,11 @@ def embedding_key(reference: ReferencePhoto, preprocessing: Preprocessing, engin
 
 
 @dataclass
-class EmbeddingCounts:
-    """Where embeddings came from since the cache was made."""
+class CacheCounts:
+    """Where entries came from since the cache was made."""
 
     computed: int = 0
-    """Passes of the vision graph."""
+    """By the engine."""
     read: int = 0
     """From disk."""
     hits: int = 0
@@ -47,7 +47,7 @@ class EmbeddingCache:
 
     def __init__(self, store: ArrayStore | None = None, max_entries: int = 64) -> None:
         """Keep at most `max_entries` at hand; those that lie on disk are mapped, and cost no memory of the process."""
-        self.counts = EmbeddingCounts()
+        self.counts = CacheCounts()
         self._store, self._max_entries = store, max_entries
         self._known: OrderedDict[ArrayKey, Embedding] = OrderedDict()
 
