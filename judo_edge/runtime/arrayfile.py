@@ -80,11 +80,11 @@ def arrays_from_map(mapped: mmap.mmap, key: str, is_checked: bool = False) -> di
     return {name: _view(mapped, spec, _START + length) for name, spec in header.arrays.items()}
 
 
-def _parts(key: str, arrays: Arrays) -> Iterator[bytes | Array]:
+def _parts(key: str, arrays: Arrays) -> Iterator[bytes | memoryview]:
     """Yield the bytes behind the digest."""
     yield _header_bytes(key, arrays)
     for array in arrays.values():
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         yield bytes(_padded(array.nbytes) - array.nbytes)
 
 
