@@ -50,9 +50,9 @@ class Look(NamedTuple):
 
 
 _ESTIMATORS: dict[str, Callable[[Look, Look], Motion]] = {
-    "ecc-translation": lambda first, second: motion_from_ecc(first.fine, second.fine, cv2.MOTION_TRANSLATION),
-    "ecc-euclidean": lambda first, second: motion_from_ecc(first.fine, second.fine, cv2.MOTION_EUCLIDEAN),
-    "ecc-affine": lambda first, second: motion_from_ecc(first.fine, second.fine, cv2.MOTION_AFFINE),
+    "ecc-translation": lambda first, second: motion_from_ecc(first.grey, second.grey, cv2.MOTION_TRANSLATION),
+    "ecc-euclidean": lambda first, second: motion_from_ecc(first.grey, second.grey, cv2.MOTION_EUCLIDEAN),
+    "ecc-affine": lambda first, second: motion_from_ecc(first.grey, second.grey, cv2.MOTION_AFFINE),
     "features": lambda first, second: motion_from_features(first.grey, second.grey),
 }
 

@@ -6,7 +6,6 @@ A motion is a (2, 3) float64 matrix: the place in the second photo of a place (x
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -17,10 +16,12 @@ from judo_edge.core import Floats
 
 Motion = npt.NDArray[np.float64]
 
-_LEVELS = (0.25, 1.0)
-"""Shares of the photos' size at which ECC runs, one after the other: the small one bridges large motions."""
-_COARSE = 1 / 32
-"""Sigma, as a share of the longer side, of the brightness that is taken away."""
+_COARSE_LEVEL, _NUM_STARTS = 0.25, 3
+"""Share of the photos' size at which ECC runs first, to bridge large motions, and from how many starts."""
+_TURNS = (0.0, 5.0, -5.0, 10.0, -10.0, 15.0, -15.0, 20.0, -20.0)
+"""Degrees from which ECC may start; it finds what lies between."""
+_FINE, _ROUGH = 1 / 32, 1 / 12
+"""Sigmas of the brightness that is taken away for the last steps and for the first ones."""
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
 _NUM_CORNERS, _MIN_MATCHES = 1000, 20
 _CORNER_CONTRAST = 8
@@ -46,29 +47,29 @@ class MotionSizes(NamedTuple):
     """Larger by smaller stretch, 1 for none."""
 
 
-def fine_from_grey(grey: Floats) -> Floats:
-    """Return a (H, W) photo without its coarse brightness, which correlates for any two photos under one lamp."""
-    coarse = cv2.GaussianBlur(grey, (0, 0), max(grey.shape) * _COARSE)
+def fine_from_grey(grey: Floats, coarse_share: float = _FINE) -> Floats:
+    """Return a (H, W) photo without its coarse brightness, which correlates for any two photos under one lamp.
+
+    `coarse_share` is the sigma of what is taken away, as a share of the longer side.
+    """
+    coarse = cv2.GaussianBlur(grey, (0, 0), max(grey.shape) * coarse_share)
     return np.asarray(grey - coarse, dtype=np.float32)
 
 
 def motion_from_ecc(first: Floats, second: Floats, kind: int) -> Motion:
-    """Return the motion that makes two (H, W) float32 photos correlate most; MotionError when there is none.
+    """Return the motion that makes two (H, W) float32 grey photos correlate most; MotionError when there is none.
 
     `kind` is OpenCV's motion type. Enhanced correlation coefficient maximization, Evangelidis and Psarakis, PAMI 2008,
-    from the shift that phase correlation finds.
+    from the best of a few turns, each with the shift that phase correlation finds.
     """
-    motion = _resized(_shift(first, second), 1.0, _LEVELS[0])
-    for level, after in pairwise((*_LEVELS, 1.0)):
-        here, there = (
-            cv2.resize(photo, None, fx=level, fy=level, interpolation=cv2.INTER_AREA) for photo in (first, second)
-        )
-        try:
-            _, found = cv2.findTransformECC(here, there, motion.astype(np.float32), kind, _STEPS)
-        except cv2.error as error:
-            raise MotionError("the photos do not correlate") from error
-        motion = _resized(np.asarray(found, np.float64), level, after)
-    if not np.isfinite(motion).all():
+    here, there = (fine_from_grey(_shrunk(photo), _ROUGH) for photo in (first, second))
+    rigid = min(kind, cv2.MOTION_EUCLIDEAN)  # little is left to see at first, and shear would fit itself to that
+    starts = _starts(here, there, (0.0,) if kind == cv2.MOTION_TRANSLATION else _TURNS)
+    found = [motion for start in starts if (motion := _climbed(here, there, start, rigid)) is not None]
+    best = max(found, key=lambda motion: correlation(here, warped(there, motion)), default=starts[0])
+    here, there = fine_from_grey(first), fine_from_grey(second)
+    motion = _climbed(here, there, moved_to(best, 1 / _COARSE_LEVEL, 1 / _COARSE_LEVEL), kind)
+    if motion is None:
         raise MotionError("the photos do not correlate")
     return motion
 
@@ -129,13 +130,29 @@ def warped(photo: Floats, motion: Motion) -> Floats:
     return np.asarray(cv2.warpAffine(photo, motion, photo.shape[::-1], flags=flags), dtype=np.float32)
 
 
-def _shift(first: Floats, second: Floats) -> Motion:
-    """Return the shift that phase correlation finds, or none when the photos correlate better as they are."""
-    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
-    (x, y), _ = cv2.phaseCorrelate(first, second, window)
-    shifted = np.array([[1, 0, x], [0, 1, y]], np.float64)
-    return shifted if correlation(first, warped(second, shifted)) > correlation(first, second) else np.eye(2, 3)
+def _starts(first: Floats, second: Floats, turns: tuple[float, ...]) -> list[Motion]:
+    """Return the few motions under which the photos correlate most; phase correlation finds the shift of each turn."""
+    height, width = first.shape
+    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+    motions: list[Motion] = [np.eye(2, 3)]
+    for turn in turns:
+        motion = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, 1.0), np.float64)
+        shift, _ = cv2.phaseCorrelate(first, warped(second, motion), window)
+        motion[:, 2] += motion[:, :2] @ shift
+        motions.append(motion)
+    return sorted(motions, key=lambda motion: -correlation(first, warped(second, motion)))[:_NUM_STARTS]
 
 
-def _resized(motion: Motion, level: float, wanted: float) -> Motion:
-    return moved_to(motion, wanted / level, wanted / level)
+def _climbed(first: Floats, second: Floats, start: Motion, kind: int) -> Motion | None:
+    """Return where ECC ends from a start, None when it does not converge."""
+    try:
+        _, found = cv2.findTransformECC(first, second, start.astype(np.float32), kind, _STEPS)
+    except cv2.error:
+        return None
+    motion = np.asarray(found, np.float64)
+    return motion if np.isfinite(motion).all() else None
+
+
+def _shrunk(photo: Floats) -> Floats:
+    small = cv2.resize(photo, None, fx=_COARSE_LEVEL, fy=_COARSE_LEVEL, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32)

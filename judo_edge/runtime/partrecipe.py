@@ -26,7 +26,7 @@ class PartRecipe(Frozen):
     """What `<store>/<part>/part.toml` may say; what it does not say is as here."""
 
     align: AlignMethod = "none"
-    """How a frame is laid over its reference."""
+    """How a frame is laid over its reference; not for a part whose place is inspected, which is then lost."""
     max_shift: Share = 0.2
     """Of the photo's longer side, at its centre; a frame that would have to move further is used as it is."""
     max_rotation: Annotated[float, Field(ge=0, le=180)] = 20.0

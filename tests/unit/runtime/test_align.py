@@ -82,12 +82,13 @@ SCENES = ("drawn", *PHOTOS)
 @pytest.mark.parametrize("method", ["ecc-translation", "ecc-euclidean", "ecc-affine", "features"])
 def test_known_shift_is_found(name: str, method: AlignMethod) -> None:
     if (name, method) == ("hazelnut", "features"):
-        pytest.skip("a smooth part has no corners: refused, see below")
+        found = aligned(frame_of(name, motion(name, x=13.3)), reference_of(name), method)
+        assert "corners are in both photos" in found.refusal, "a smooth part has none to register by"
+        return
     for x, y in ((13.3, -7.6), (40.0, -30.0)):
         moved = motion(name, x=x, y=y)
         found = aligned(frame_of(name, moved), reference_of(name), method)
-        assert error_of(found, moved) < 2.0 and found.after > 0.9 > found.before
-        assert found.is_over(reference_of(name)) if hasattr(found, "is_over") else True
+        assert error_of(found, moved) < 2.0 and found.after > 0.8 > found.before
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -105,7 +106,7 @@ def test_known_scale_is_found(name: str, method: AlignMethod) -> None:
     found = aligned(frame_of(name, moved), reference_of(name), method)
     assert error_of(found, moved) < 2.5 and found.after > 0.9
     refused = aligned(frame_of(name, moved), reference_of(name), method, max_scale=0.03)
-    assert "scaled by" in refused.refusal and "more than 3" in refused.refusal
+    assert "scaled by" in refused.refusal and refused.refusal.endswith("more than 0.03 allows")
 
 
 def test_aligned_frame_looks_like_its_reference() -> None:
@@ -155,7 +156,7 @@ def test_other_part_of_the_same_kind_is_moved_by_little() -> None:
         ({"x": 40.0}, {"max_shift": 0.05}, r"shifted by \d+\.\d% of its side, more than 0\.05"),
         ({"turn": 8.0}, {"max_rotation": 5.0}, r"turned by [78]\.\d degrees, more than 5"),
         ({"x": 60.0, "y": 40.0}, {"min_overlap": 0.9}, r"overlap by 7\d%, less than 90%"),
-        ({"x": 10.0}, {"min_correlation": 0.999}, r"not alike: correlation 0\.9\d"),
+        ({"x": 10.0}, {"min_correlation": 1.0}, r"not alike: correlation 1\.00, less than 1"),
         ({}, {}, r"lies no better when moved: correlation 0\.9\d+ before"),
     ],
 )
