@@ -15,6 +15,7 @@ from judo_edge.runtime.arraystore import ArrayStore, array_key
 from judo_edge.runtime.decoder import PromptInputs
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.base import KeysValues
+from judo_edge.runtime.engines.device import DeviceMemory
 from judo_edge.runtime.engines.graphs import GraphEngine
 from judo_edge.runtime.prefixes import PrefixStore
 
@@ -115,6 +116,16 @@ def test_prefix_of_another_shape_or_type_is_refused(engine: GraphEngine) -> None
             engine.start(CAPACITY, wrong)
     with pytest.raises(EngineError, match="at most 10 positions"):
         engine.start(10, kept)
+
+
+def test_device_memory_is_not_read_past_its_end() -> None:
+    cuda = FakeCuda()
+    memory = DeviceMemory(cuda)
+    memory.block("past", 512)
+    memory.load("past", np.arange(256, dtype=np.uint8))
+    assert memory.read("past", 3, 250).tolist() == [250, 251, 252]
+    with pytest.raises(ValueError, match="13 bytes at 500 are not within the 512 of past"):
+        memory.read("past", 13, 500)
 
 
 def prompt(seed: int = 0) -> PromptInputs:
