@@ -16,8 +16,8 @@ from judo_edge.core import Floats
 
 Motion = npt.NDArray[np.float64]
 
-_COARSE_LEVEL, _NUM_STARTS = 0.25, 3
-"""Share of the photos' size at which ECC runs first, to bridge large motions, and from how many starts."""
+_COARSE_LEVEL, _NUM_TURNED = 0.25, 2
+"""Share of the photos' size at which ECC runs first, to bridge large motions, and from how many turned starts."""
 _TURNS = (0.0, 5.0, -5.0, 10.0, -10.0, 15.0, -15.0, 20.0, -20.0)
 """Degrees from which ECC may start; it finds what lies between."""
 _FINE, _ROUGH = 1 / 32, 1 / 12
@@ -65,10 +65,11 @@ def motion_from_ecc(first: Floats, second: Floats, kind: int) -> Motion:
     here, there = (fine_from_grey(_shrunk(photo), _ROUGH) for photo in (first, second))
     rigid = min(kind, cv2.MOTION_EUCLIDEAN)  # little is left to see at first, and shear would fit itself to that
     starts = _starts(here, there, (0.0,) if kind == cv2.MOTION_TRANSLATION else _TURNS)
-    found = [motion for start in starts if (motion := _climbed(here, there, start, rigid)) is not None]
-    best = max(found, key=lambda motion: correlation(here, warped(there, motion)), default=starts[0])
+    climbed = (_climbed(here, there, start, rigid) for start in starts)
+    found = [moved_to(motion, 1 / _COARSE_LEVEL, 1 / _COARSE_LEVEL) for motion in climbed if motion is not None]
     here, there = fine_from_grey(first), fine_from_grey(second)
-    motion = _climbed(here, there, moved_to(best, 1 / _COARSE_LEVEL, 1 / _COARSE_LEVEL), kind)
+    best = max((*found, np.eye(2, 3)), key=lambda motion: correlation(here, warped(there, motion)))
+    motion = _climbed(here, there, best, kind)
     if motion is None:
         raise MotionError("the photos do not correlate")
     return motion
@@ -131,16 +132,17 @@ def warped(photo: Floats, motion: Motion) -> Floats:
 
 
 def _starts(first: Floats, second: Floats, turns: tuple[float, ...]) -> list[Motion]:
-    """Return the few motions under which the photos correlate most; phase correlation finds the shift of each turn."""
+    """Return none, the shift that phase correlation finds, and the best of the turns, each with its shift."""
     height, width = first.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-    motions: list[Motion] = [np.eye(2, 3)]
+    motions: list[Motion] = []
     for turn in turns:
         motion = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn, 1.0), np.float64)
         shift, _ = cv2.phaseCorrelate(first, warped(second, motion), window)
         motion[:, 2] += motion[:, :2] @ shift
         motions.append(motion)
-    return sorted(motions, key=lambda motion: -correlation(first, warped(second, motion)))[:_NUM_STARTS]
+    turned = sorted(motions[1:], key=lambda motion: -correlation(first, warped(second, motion)))
+    return [np.eye(2, 3), motions[0], *turned[:_NUM_TURNED]]
 
 
 def _climbed(first: Floats, second: Floats, start: Motion, kind: int) -> Motion | None:
