@@ -90,6 +90,10 @@ class ItemReferences:
         self._photo = lru_cache(maxsize=256)(photo_from_file)
         self._nearest = lru_cache(maxsize=64)(self._nearest_of)
 
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the references of a frame made from an item."""
+        return self._nearest(self._candidates[frame.path]).photos
+
     def pick(self, frame: Frame) -> ReferencePhoto:
         """Return the reference of a frame made from an item."""
         return self._nearest(self._candidates[frame.path]).pick(frame)
@@ -109,6 +113,10 @@ class JoinedReferences:
                 if str(item.image) in self._of:
                     raise ItemsError(f"{item.image} is in two sets", "each image once", "drop it from one")
                 self._of[str(item.image)] = labelled.references
+
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the references of a frame made from an item."""
+        return self._of[frame.path].candidates(frame)
 
     def pick(self, frame: Frame) -> ReferencePhoto:
         """Return the reference of a frame made from an item."""

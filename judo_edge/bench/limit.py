@@ -16,11 +16,12 @@ import numpy as np
 from judo_edge.bench.sources import Shot
 from judo_edge.bundle import Bundle
 from judo_edge.core import Floats, Ints
+from judo_edge.runtime.embedding import Embedding
+from judo_edge.runtime.embeddings import EmbeddingCache, embedding_key
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.prefix import prefix_from_bundle
 from judo_edge.runtime.prompt import embed_from_table
-from judo_edge.runtime.references import EmbeddingCache
 from judo_edge.vision.patches import patches_from_image
 
 
@@ -47,8 +48,9 @@ class Limit:
         """Return how long the shot takes when its reply `ids`, the end token included, is known. EngineError."""
         patches = patches_from_image(shot.image, self._pixels)
         reference = self._references.get(
-            shot.reference.sha256, lambda: self._encoded(patches_from_image(shot.reference.load(), self._pixels))
-        )
+            embedding_key(shot.reference, self._pixels, self._engine.digest),
+            lambda: Embedding(self._encoded(patches_from_image(shot.reference.load(), self._pixels))),
+        ).rows
         started = time.perf_counter()
         tokens = self._predicted(self._encoded(patches), reference, np.asarray(ids, dtype=np.int64))
         seconds = time.perf_counter() - started

@@ -134,3 +134,7 @@ class ShotReferences:
     def pick(self, frame: Frame) -> ReferencePhoto:
         """Return the reference of an expected frame."""
         return self._now[frame.frame_id]
+
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the reference of an expected frame as the only one."""
+        return (self._now[frame.frame_id],)

@@ -38,21 +38,26 @@ def enroll(
     images: Annotated[list[str] | None, typer.Argument(metavar="IMAGES...", help="Photos of good parts.")] = None,
     store: Store = Path("references"),
     retire: Annotated[str, typer.Option("--retire", metavar="ID", help="Take a reference out of use.")] = "",
-    show: Annotated[bool, typer.Option("--list", help="List the references of the part.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the references of the part and its recipe.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the part's recipe (see --list); repeat for each."),
+    ] = None,
 ) -> None:
     """Enrol photos of good parts as references; the same pixels are enrolled once."""
+    from judo_edge.runtime.partrecipe import changed_recipe
     from judo_edge.runtime.references import ReferenceStore
 
     shelf = ReferenceStore(store)
-    if not (images or retire or show):
-        raise InputError("nothing to enrol", "photos, --retire or --list", "name the photos of good parts")
+    if not (images or retire or show or settings):
+        raise InputError("nothing to enrol", "photos, --retire, --set or --list", "name the photos of good parts")
+    if settings:
+        shelf.set_recipe(part, changed_recipe(shelf.recipe(part), settings))
     if retire:
         typer.echo(f"{shelf.retire(part, retire).reference_id} retired")
     failures = sum(not _enrolled(shelf, part, path) for path in _photos(images or []))
     if show:
-        for reference in shelf.references(part, retired=True):
-            state = f"retired {reference.retired}" if reference.retired else "in use"
-            typer.echo(f"{reference.reference_id}  {reference.width}x{reference.height}  {reference.source}  {state}")
+        _list(shelf, part)
     typer.echo(f"{part}: {len(shelf.references(part))} references in {store}")
     if failures:
         raise InputError(f"{failures} of {len(_photos(images or []))} photos were not enrolled", action="see above")
@@ -151,6 +156,15 @@ def _photos(patterns: Sequence[str]) -> list[Path]:
     from judo_edge.runtime.sources.folder import paths_from_pattern
 
     return [path for pattern in patterns for path in paths_from_pattern(pattern)]
+
+
+def _list(store: ReferenceStore, part: str) -> None:
+    """Show the references of a part and its recipe."""
+    for reference in store.references(part, retired=True):
+        state = f"retired {reference.retired}" if reference.retired else "in use"
+        typer.echo(f"{reference.reference_id}  {reference.width}x{reference.height}  {reference.source}  {state}")
+    for name, value in store.recipe(part).model_dump().items():
+        typer.echo(f"{name} = {value}")
 
 
 def _enrolled(store: ReferenceStore, part: str, path: Path) -> bool:

@@ -16,13 +16,15 @@ from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.runtime.asking import Asker, Manner
 from judo_edge.runtime.decision import decision_from_reply
 from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory
+from judo_edge.runtime.embedding import Embedding
+from judo_edge.runtime.embeddings import EmbeddingCache, embedding_key
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.generation import Reasoning
 from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
 from judo_edge.runtime.margins import MASK_MARGIN
 from judo_edge.runtime.model import Model
 from judo_edge.runtime.prompt import Prompt
-from judo_edge.runtime.references import EmbeddingCache, ReferencePhoto, References
+from judo_edge.runtime.references import ReferencePhoto, References
 from judo_edge.vision.geometry import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -129,8 +131,10 @@ class Inspector:
 
     def _reference_rows(self, reference: ReferencePhoto) -> Floats:
         """Return the (T, D) rows of a reference, keyed by its pixels, the preprocessing and the engine."""
-        key = f"{reference.sha256}:{self.preprocessing.model_dump_json()}:{self.model.engine.digest}"
-        return self._embeddings.get(key, lambda: self.model.encoded(self.model.patches(reference.load())))
+        key = embedding_key(reference, self.preprocessing, self.model.engine.digest)
+        return self._embeddings.get(
+            key, lambda: Embedding(self.model.encoded(self.model.patches(reference.load())))
+        ).rows
 
 
 def _tell(frame: Frame, trace: Trace, emit: Emit, kind: EventKind, value: EventValue) -> None:

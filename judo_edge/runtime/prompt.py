@@ -59,6 +59,14 @@ class Prompt:
         rows[self._slots] = np.concatenate(photos)
         return PromptInputs(rows[None], self._positions, self.next_position)
 
+    def leading_ids(self) -> Ints:
+        """Return the ids (P,) before the first position that the query decides: what all frames' prompts share.
+
+        With the query first they are text; with the reference first they hold its photo, and all up to the query's.
+        """
+        first_of_query = 0 if self.order == "query-first" else self.num_image_tokens
+        return self.ids[: int(self._slots[first_of_query])]
+
     def second_photo(self) -> Ints:
         """Return the T indices of the second photo's tokens: these have seen both photos."""
         return self._slots[self.num_image_tokens :]

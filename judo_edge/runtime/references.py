@@ -1,12 +1,12 @@
-"""Enrolled good parts: the store on disk, the choice of one for a frame, and the cache of their embeddings.
+"""Enrolled good parts: the store on disk, and the choice of one for a frame by its pixels.
 
 A store is a folder: `<part>/<id>.png` holds the decoded pixels, `<part>/<id>.json` what is known of them. The JSON is
-written last, so a reference exists when its JSON does. Knows no model: an embedding is whatever the caller computes.
+written last, so a reference exists when its JSON does. `<part>/part.toml` says how the part is inspected; `.embeddings`
+holds what engines computed of references. Knows no model.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,14 +17,18 @@ from urllib.parse import quote, unquote
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from judo_edge.core import Floats, Frame, Image
+from judo_edge.core import Frame, Image
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors, write_atomic
+from judo_edge.runtime.arraystore import ArrayStore
+from judo_edge.runtime.partrecipe import PartRecipe, limits_from_folder, recipe_from_folder, write_recipe
 from judo_edge.runtime.photos import png_from_image, thumbnail_from_image
 from judo_edge.vision.photos import image_from_file, sha256_from_image
 
 ID_LENGTH = 16
 """Hex digits of the pixels' SHA-256 that name a reference."""
+ARRAYS_FOLDER = ".embeddings"
+"""Where a store keeps what was computed of its references; it may be removed at any time."""
 
 
 class Reference(BaseModel):
@@ -62,8 +66,12 @@ class ReferencePhoto:
 class References(Protocol):
     """Where the inspector gets the good part to compare a frame with."""
 
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the references that a frame may be compared with, in order of enrolment; InputError for none."""
+        ...
+
     def pick(self, frame: Frame) -> ReferencePhoto:
-        """Return the reference for a frame; InputError when there is none."""
+        """Choose one by the pixels, before anything is encoded; InputError when there is none."""
         ...
 
 
@@ -78,7 +86,8 @@ class ReferenceStore:
         """List the parts that have a folder."""
         if not self.folder.is_dir():
             return ()
-        return tuple(sorted(unquote(entry.name) for entry in self.folder.iterdir() if entry.is_dir()))
+        folders = (entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return tuple(sorted(unquote(entry.name) for entry in folders))
 
     def enroll(self, part: str, image: Image, source: str) -> Reference:
         """Add a photo of a good part; InputError when the same pixels are enrolled for it already."""
@@ -121,29 +130,48 @@ class ReferenceStore:
         return retired
 
     def photos(self, part: str) -> NearestReference:
-        """Return the references of a part ready for inspection; InputError when none is enrolled or one was changed."""
+        """Return the references of a part ready for inspection, the latest ones if its recipe has fewer.
+
+        InputError when none is enrolled or one was changed, ConfigError when the recipe is not right.
+        """
         references = self.references(part)
         if not references:
             known = ", ".join(self.parts()) or "none"
             found = f"no reference of part {part!r} in {self.folder}"
             raise InputError(found, f"an enrolled part ({known})", f"judo-edge enroll --part {part} GOOD_PHOTOS")
-        return NearestReference([self._photo(reference) for reference in references])
+        latest = references[-self.recipe(part).max_references :]
+        return NearestReference([self._photo(reference) for reference in latest])
+
+    def recipe(self, part: str) -> PartRecipe:
+        """Return how a part is inspected; ConfigError when its recipe is not right."""
+        return recipe_from_folder(self.folder / folder_from_part(part))
+
+    def set_recipe(self, part: str, recipe: PartRecipe) -> None:
+        """Say how a part is inspected; OutputError when the disk refuses."""
+        folder = self.folder / folder_from_part(part)
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(folder, recipe)
+
+    def arrays(self) -> ArrayStore:
+        """Return the store of what engines compute of the references; those in use are pinned.
+
+        ConfigError when the store's limits are not right.
+        """
+        limits = limits_from_folder(self.folder)
+        return ArrayStore(self.folder / ARRAYS_FOLDER, limits.max_megabytes << 20, self.ids_in_use)
+
+    def ids_in_use(self) -> frozenset[str]:
+        """Return the ids of the references of all parts that are in use; one that cannot be read counts as such."""
+        return frozenset(path.stem for path in self.folder.glob("*/*.json") if not _is_retired(path))
 
     def _photo(self, reference: Reference) -> ReferencePhoto:
         return ReferencePhoto(reference.reference_id, reference.sha256, lambda: self.image(reference))
 
     def _described(self, part: str, image: Image, sha256: str, source: str) -> Reference:
         height, width = image.shape[:2]
-        short = sha256[:ID_LENGTH]
-        return Reference(
-            reference_id=short,
-            part=part,
-            sha256=sha256,
-            width=width,
-            height=height,
-            source=source,
-            enrolled=_now(),
-        )
+        about = {"part": part, "source": source, "enrolled": _now()}
+        return Reference(reference_id=sha256[:ID_LENGTH], sha256=sha256, width=width, height=height, **about)
 
     def _path(self, part: str, reference_id: str, suffix: str) -> Path:
         return self.folder / folder_from_part(part) / f"{reference_id}.{suffix}"
@@ -173,37 +201,19 @@ class NearestReference:
     def __init__(self, photos: Sequence[ReferencePhoto]) -> None:
         """Read every photo once for its thumbnail; a single photo needs none."""
         self.photos = tuple(photos)
-        self._thumbnails = [thumbnail_from_image(photo.load()) for photo in photos] if len(photos) > 1 else []
+        thumbnails = [thumbnail_from_image(photo.load()) for photo in photos] if len(photos) > 1 else []
+        self._thumbnails = np.stack(thumbnails) if thumbnails else None
+
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return all of them."""
+        return self.photos
 
     def pick(self, frame: Frame) -> ReferencePhoto:
         """Return the nearest reference."""
-        if len(self.photos) == 1:
+        if self._thumbnails is None:
             return self.photos[0]
-        thumbnail = thumbnail_from_image(frame.image)
-        distances = [float(np.abs(thumbnail - other).mean()) for other in self._thumbnails]
+        distances = np.abs(self._thumbnails - thumbnail_from_image(frame.image)).mean(axis=(1, 2, 3))
         return self.photos[int(np.argmin(distances))]
-
-
-class EmbeddingCache:
-    """The most recently used reference embeddings, in memory."""
-
-    def __init__(self, max_entries: int = 64) -> None:
-        """Keep at most `max_entries` embeddings; one is (T, D) float32."""
-        self._max_entries = max_entries
-        self._rows: OrderedDict[str, Floats] = OrderedDict()
-
-    def __len__(self) -> int:
-        """Count the embeddings that are kept."""
-        return len(self._rows)
-
-    def get(self, key: str, compute: Callable[[], Floats]) -> Floats:
-        """Return the embedding of a key, computed when it is not known."""
-        if key not in self._rows:
-            self._rows[key] = np.array(compute(), dtype=np.float32, copy=True)
-            while len(self._rows) > self._max_entries:
-                self._rows.popitem(last=False)
-        self._rows.move_to_end(key)
-        return self._rows[key]
 
 
 def photo_from_file(path: Path) -> ReferencePhoto:
@@ -225,6 +235,13 @@ def _reference_from_file(path: Path) -> Reference:
         return Reference.model_validate_json(path.read_bytes())
     except (ValidationError, OSError) as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}", "a reference", "enrol the photo again") from error
+
+
+def _is_retired(path: Path) -> bool:
+    try:
+        return _reference_from_file(path).retired is not None
+    except InputError:
+        return False
 
 
 def _now() -> str:

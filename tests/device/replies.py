@@ -30,6 +30,9 @@ class PairReferences:
     def __init__(self, pairs: list[Pair]) -> None:
         self.pairs = pairs
 
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        return (self.pick(frame),)
+
     def pick(self, frame: Frame) -> ReferencePhoto:
         number = int(frame.frame_id)
         return ReferencePhoto(frame.frame_id, f"{number:064x}", lambda: self.pairs[number].reference)
@@ -39,6 +42,24 @@ def inspected(bundle: Bundle, engine: Engine, pairs: list[Pair]) -> list[Inspect
     """Return plain greedy replies to all pairs; the engine must be entered."""
     inspector = Inspector(bundle, engine, PairReferences(pairs), is_guarded=False)
     return [inspector.look(Frame(str(i), pair.kind, pair.query, 0)) for i, pair in enumerate(pairs)]
+
+
+def keys_values_return(bundle: Bundle, engine: Engine) -> bool:
+    """Tell whether keys and values read out and given back leave the next logits as they were, bit for bit."""
+    rng = np.random.default_rng(0)
+    embeds = rng.standard_normal((1, 64, bundle.manifest.model.hidden_size)).astype(np.float32) * 0.02
+    positions = np.tile(np.arange(64, dtype=np.int64), (3, 1, 1))
+
+    def rest() -> Floats:
+        return engine.advance(embeds[:, 48:], positions[..., 48:], np.array([15])).logits.copy()
+
+    engine.start(96)
+    engine.advance(embeds[:, :48], positions[..., :48], np.array([47]))
+    kept, expected = engine.keys_values(0, 48), rest()
+    engine.start(96)
+    engine.advance(embeds[:, ::-1][:, :48], positions[..., :48], np.array([47]))
+    engine.start(96, kept)
+    return bool(np.isfinite(expected).all()) and np.array_equal(rest(), expected)
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,11 @@ def test_says_what_the_cpu_says(exported: Callable[[str], Bundle]) -> None:
         note("onnxruntime-cuda", bundle, timed_passes(bundle, cuda, 1.0), 1.0)
     # TF32 is off by default; sums in another order can still turn a near-tie.
     assert sum(one.ids == other.ids for one, other in zip(expected, replies, strict=True)) >= NUM_PAIRS - 1
+
+
+def test_keys_and_values_come_back_from_the_card(exported: Callable[[str], Bundle]) -> None:
+    from tests.device.replies import keys_values_return
+
+    bundle = exported("cpu-fp32")
+    with engine_from_bundle(bundle, "onnxruntime-cuda") as cuda:
+        assert keys_values_return(bundle, cuda)

@@ -96,6 +96,17 @@ def test_says_what_onnxruntime_says(
     assert same >= NUM_PAIRS - 2 and decided >= NUM_PAIRS - 1
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_keys_and_values_come_back_from_the_card(
+    recipe: str, exported: Callable[[str], Bundle], planned: Callable[[Bundle], Bundle]
+) -> None:
+    from tests.device.replies import keys_values_return
+
+    bundle = planned(exported(recipe))
+    with engine_from_bundle(bundle, "tensorrt") as native:
+        assert keys_values_return(bundle, native)
+
+
 def test_passes_are_timed_against_the_bandwidth(
     exported: Callable[[str], Bundle], planned: Callable[[Bundle], Bundle], bandwidth: float
 ) -> None:

@@ -253,6 +253,16 @@ def test_enroll_lists_and_retires(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["enroll", "--part", "lid"]) == 2
 
 
+def test_enroll_shows_and_sets_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enroll", "--part", "lid", "--set", "align=features", "--set", "max_references=2"]) == 0
+    capsys.readouterr()
+    assert main(["enroll", "--part", "lid", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "align = features" in shown and "max_references = 2" in shown and "reasoning = always" in shown
+    assert main(["enroll", "--part", "lid", "--set", "align=sideways"]) == 2
+    assert "align = 'sideways'" in one_line(capsys)
+
+
 def test_evaluate_counts_and_writes_json(capsys: pytest.CaptureFixture[str]) -> None:
     labelled_set()
     assert main(["evaluate", "bundle", "items.csv", "--json", "figures.json"]) == 0

@@ -55,6 +55,11 @@ class Backend(Protocol):
         """Numbers of new positions that run faster than those between them, ascending; empty when all are alike."""
         ...
 
+    @property
+    def multiple(self) -> int:
+        """Numbers of rows are made multiples of this, so that a row's result does not depend on how many there are."""
+        ...
+
     def capacity(self, wanted: int) -> int:
         """Return for how many positions the cache is made when `wanted` are asked for."""
         ...
@@ -68,6 +73,10 @@ class Backend(Protocol):
 
     def load(self, name: str, content: Array) -> None:
         """Copy an array to the beginning of a reserved memory."""
+        ...
+
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy (num_bytes,) uint8 of part of a reserved memory."""
         ...
 
     def given(self, name: str, content: Array) -> Bound:

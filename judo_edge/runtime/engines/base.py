@@ -7,9 +7,15 @@ L layers, Hkv key/value heads of width hd.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from judo_edge.core import Floats, Ints
+
+KeysValues = npt.NDArray[np.floating[Any]]
+"""Keys and values of P positions, (P, L, 2, 1, Hkv, hd), keys first."""
 
 
 class Decoded(NamedTuple):
@@ -47,11 +53,18 @@ class Engine(Protocol):
         """Return (N, T, D) float32 embeddings of (N, P, 1176) float32 patches."""
         ...
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+    def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
         """Forget every position and make room for `capacity` of them.
 
-        `prefix` (P, L, 2, 1, Hkv, hd) float32 are exact keys and values of the first P positions, which then count
-        as kept.
+        `prefix` (P, L, 2, 1, Hkv, hd), float32 or the cache's own type, are the keys and values of the first P
+        positions, which then count as kept. The same object given again is not loaded again.
+        """
+        ...
+
+    def keys_values(self, begin: int, end: int) -> KeysValues:
+        """Return a copy of the keys and values of the kept positions begin..end, in the cache's own type.
+
+        Given to `start` they are what they were, bit for bit. ValueError when these positions are not kept.
         """
         ...
 

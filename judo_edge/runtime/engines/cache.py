@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from judo_edge.core import Floats
 from judo_edge.errors import EngineError
 from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound
+from judo_edge.runtime.engines.base import KeysValues
 from judo_edge.runtime.engines.layout import Layout, Piece
 from judo_edge.runtime.engines.masks import capacity_mask, causal_mask, drop_from_dtype
 
@@ -30,8 +30,12 @@ class Cache(Protocol):
         """Make room for `capacity` positions and forget what was kept."""
         ...
 
-    def load(self, prefix: Floats) -> None:
-        """Fill the first P positions from (P, L, 2, 1, Hkv, hd) float32."""
+    def load(self, prefix: KeysValues) -> None:
+        """Fill the first P positions from (P, L, 2, 1, Hkv, hd) of any float type."""
+        ...
+
+    def read(self, begin: int, end: int) -> KeysValues:
+        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of positions in the graphs' own type."""
         ...
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
@@ -69,12 +73,22 @@ class PositionCache:
                 num_bytes = capacity * self._row_bytes(piece)
                 self._addresses[piece.name] = self._backend.reserve(f"past:{piece.name}", num_bytes, clear=False)
 
-    def load(self, prefix: Floats) -> None:
+    def load(self, prefix: KeysValues) -> None:
         """Fill the first positions of every piece."""
         for piece in self._layout.pieces:
             if piece.num_layers:
                 own = prefix[:, piece.first_layer : piece.first_layer + piece.num_layers]
-                self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype))
+                self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype, copy=False))
+
+    def read(self, begin: int, end: int) -> KeysValues:
+        """Copy the positions of every piece and put them side by side."""
+        parts = []
+        for piece in self._layout.pieces:
+            if piece.num_layers:
+                row = self._row_bytes(piece)
+                raw = self._backend.read(f"past:{piece.name}", (end - begin) * row, begin * row)
+                parts.append(raw.view(self._layout.dtype).reshape(end - begin, *self._row(piece)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
         """Return the mask (1, 1, S, P + S)."""
@@ -128,7 +142,7 @@ class LayerCache:
             for name in self._names(piece):
                 self._addresses[name] = self._backend.reserve(name, num_bytes, clear=True)
 
-    def load(self, prefix: Floats) -> None:
+    def load(self, prefix: KeysValues) -> None:
         """Fill the first positions of every layer; the rest of each buffer is cleared."""
         for piece in self._layout.pieces:
             for layer in piece.layers:
@@ -136,6 +150,18 @@ class LayerCache:
                     image = np.zeros(self._shape, self._layout.dtype)
                     image[:, :, : prefix.shape[0]] = prefix[:, layer, kind].transpose(1, 2, 0, 3)
                     self._backend.load(f"past_{name}_{layer}", image)
+
+    def read(self, begin: int, end: int) -> KeysValues:
+        """Copy every layer's buffer and pick the positions."""
+        layout = self._layout
+        num_layers = sum(piece.num_layers for piece in layout.pieces)
+        found = np.empty((end - begin, num_layers, 2, 1, layout.kv_heads, layout.head_dim), layout.dtype)
+        num_bytes = prod(self._shape) * layout.dtype.itemsize
+        for layer in range(num_layers):
+            for kind, name in enumerate(("key", "value")):
+                buffer = self._backend.read(f"past_{name}_{layer}", num_bytes).view(layout.dtype).reshape(self._shape)
+                found[:, layer, kind] = buffer[:, :, begin:end].transpose(2, 0, 1, 3)
+        return found
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
         """Return the mask (1, 1, S, C) and `write` (1,), the first place to write."""

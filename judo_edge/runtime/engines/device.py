@@ -50,6 +50,16 @@ class DeviceMemory:
         self._cuda.upload(address, raw)
         self._cuda.synchronize()
 
+    def read(self, name: str, num_bytes: int, offset: int) -> Array:
+        """Return a copy (num_bytes,) uint8 of part of a block, and wait until it is here."""
+        address, size = self._blocks[name]
+        if offset + num_bytes > size:
+            raise ValueError(f"{num_bytes} bytes at {offset} are not within the {size} of {name}")
+        content = np.empty(num_bytes, np.uint8)
+        self._cuda.download(content, address + offset)
+        self._cuda.synchronize()
+        return content
+
     def given(self, name: str, content: Array, room: int) -> Bound:
         """Bring an input to the device; `room` bytes are kept for the name from the first time on."""
         raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)

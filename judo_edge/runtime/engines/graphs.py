@@ -13,7 +13,7 @@ import numpy as np
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError
 from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound, Call
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.runtime.engines.base import Decoded, KeysValues
 from judo_edge.runtime.engines.cache import Cache, cache_from_layout
 from judo_edge.runtime.engines.layout import VISION, Layout, Piece
 
@@ -26,7 +26,7 @@ class GraphEngine:
         self.name, self.digest = name, digest
         self.layout = layout
         self.length = self.capacity = 0
-        self._prefix: Floats | None = None
+        self._prefix: KeysValues | None = None
         self._is_clean = False
         self._opened = opened
         self._parts: tuple[Backend, Cache] | None = None
@@ -59,7 +59,7 @@ class GraphEngine:
         chunks = [patches[begin : begin + at_once] for begin in range(0, len(patches), at_once)]
         return np.concatenate([self._encoded(chunk).copy() for chunk in chunks])
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+    def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
         """Forget everything; see `Engine.start`. A prefix that lies in the cache already is not loaded again.
 
         Raises EngineError when so many positions, or this prefix, do not fit the graphs.
@@ -75,6 +75,12 @@ class GraphEngine:
             cache.load(prefix)
         self._prefix, self._is_clean = prefix, True
         self.capacity, self.length = capacity, 0 if prefix is None else len(prefix)
+
+    def keys_values(self, begin: int, end: int) -> KeysValues:
+        """Return a copy of kept positions; see `Engine.keys_values`."""
+        if not 0 <= begin < end <= self.length:
+            raise ValueError(f"no keys and values of {begin} to {end}: {self.length} positions are kept")
+        return self._inside()[1].read(begin, end)
 
     def rewind(self, length: int) -> None:
         """Forget the positions from `length` on; ValueError when so many are not kept."""
@@ -147,19 +153,24 @@ class GraphEngine:
         What they write lies behind the kept positions and is overwritten by the next pass.
         """
         backend, cache = self._inside()
-        width = next((width for width in backend.widths if width >= num_new), num_new)
+        width = next((width for width in backend.widths if width >= num_new), _up(num_new, backend.multiple))
         return width if self.length + width <= cache.capacity else num_new
 
     def _num_rows(self, num_rows: int, width: int) -> int:
         """Return how many rows to ask for: one or all, where the shape is to be a known one."""
-        return width if 1 < num_rows < width and width in self.backend.widths else num_rows
+        if 1 < num_rows < width and width in self.backend.widths:
+            return width
+        return _up(num_rows, self.backend.multiple)
 
-    def _check_prefix(self, prefix: Floats | None, capacity: int) -> None:
+    def _check_prefix(self, prefix: KeysValues | None, capacity: int) -> None:
         layout = self.layout
         layers = sum(piece.num_layers for piece in layout.pieces)
         shape = (layers, 2, 1, layout.kv_heads, layout.head_dim)
-        if prefix is not None and (prefix.shape[1:] != shape or len(prefix) > capacity):
-            found = f"prefix keys and values of shape {prefix.shape}"
+        if prefix is None:
+            return
+        is_fitting = prefix.shape[1:] == shape and len(prefix) <= capacity
+        if not is_fitting or prefix.dtype not in (np.float32, layout.dtype):
+            found = f"prefix keys and values of shape {prefix.shape} in {prefix.dtype}"
             raise EngineError(found, f"at most {capacity} positions of {shape}", "export the bundle again")
 
     def _inside(self) -> tuple[Backend, Cache]:
@@ -174,6 +185,11 @@ def _decoded(backend: Backend, calls: list[Call]) -> Decoded:
     cells = [backend.fetched(call.outputs["cells"]) for call in calls if "cells" in call.outputs]
     logits = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     return Decoded(_float32(logits), _float32(cells[0]) if cells else None)
+
+
+def _up(number: int, multiple: int) -> int:
+    """Return the next multiple."""
+    return -(-number // multiple) * multiple
 
 
 def _widened(array: Array, axis: int, width: int) -> Array:

@@ -37,8 +37,12 @@ class SessionBackend:
     max_images = 0
     widths: tuple[int, ...] = ()
 
-    def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
-        """Open the graphs; `threads` per operator, 0 for as many as there are cores. EngineError when one is broken."""
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1) -> None:
+        """Open the graphs; `threads` per operator, 0 for as many as there are cores. EngineError when one is broken.
+
+        `multiple` is what numbers of rows are made multiples of.
+        """
+        self.multiple = multiple
         self._names = {name: path.name for name, path in paths.items()}
         self._sessions = {name: opened_session(path, threads, self.device) for name, path in paths.items()}
         self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
@@ -47,8 +51,8 @@ class SessionBackend:
         self._results: dict[str, Array] = {}
 
     def capacity(self, wanted: int) -> int:
-        """Return as many as are wanted."""
-        return wanted
+        """Return as many as are wanted, and those by which a last pass is widened."""
+        return wanted + self.multiple - 1
 
     def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
         """Return the address of a block; see `Backend.reserve`."""
@@ -63,6 +67,11 @@ class SessionBackend:
         """Copy an array into a block."""
         raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
         self._blocks[name][: raw.size] = raw
+
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a block."""
+        part: Array = self._blocks[name][offset : offset + num_bytes].copy()
+        return part
 
     def given(self, name: str, content: Array) -> Bound:
         """Bind the array itself, copied only when it is not contiguous."""
@@ -123,9 +132,9 @@ class CudaSessionBackend(SessionBackend):
 
     device = "cuda"
 
-    def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1) -> None:
         """Open the graphs; EngineError when the provider cannot be used."""
-        super().__init__(paths, threads)
+        super().__init__(paths, threads, multiple)
         self._values: dict[str, Any] = {}
         for name, session in self._sessions.items():
             if "CUDAExecutionProvider" not in session.get_providers():
@@ -151,6 +160,11 @@ class CudaSessionBackend(SessionBackend):
         image[: raw.size] = raw
         value.update_inplace(image)
 
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a block; ONNX Runtime copies no less than all of it."""
+        part: Array = self._values[name].numpy()[offset : offset + num_bytes].copy()
+        return part
+
     def close(self) -> None:
         """Drop sessions and memory."""
         super().close()
@@ -170,7 +184,7 @@ def opened_session(path: Path, threads: int, device: str) -> Any:
 
 def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     """Return the engine of a bundle on the CPU, not yet entered."""
-    return _engine(bundle, "onnxruntime", lambda paths: SessionBackend(paths, threads))
+    return _engine(bundle, "onnxruntime", lambda paths: SessionBackend(paths, threads, row_multiple(bundle)))
 
 
 def cuda_engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
@@ -178,7 +192,17 @@ def cuda_engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         found = f"onnxruntime {onnxruntime.__version__} without its CUDA provider"
         raise DependencyError(found, "onnxruntime-gpu in place of onnxruntime", "pip install judo-edge[gpu]")
-    return _engine(bundle, "onnxruntime-cuda", lambda paths: CudaSessionBackend(paths, threads))
+    return _engine(bundle, "onnxruntime-cuda", lambda paths: CudaSessionBackend(paths, threads, row_multiple(bundle)))
+
+
+def row_multiple(bundle: Bundle) -> int:
+    """Return the number of rows in whose multiples every row's result is the same, however many there are.
+
+    MatMulNBits computes a last odd row by a kernel of its own, up to 0.16 logits away (LOG.md); with an even number of
+    rows a draft that is checked and a token that is decoded alone see the same numbers.
+    """
+    forms = {decision.form for decision in bundle.manifest.decisions.values()}
+    return 2 if any(form.startswith(("int8-block", "int4-block")) for form in forms) else 1
 
 
 def _engine(bundle: Bundle, name: str, opened: Callable[[dict[str, Path]], Backend]) -> GraphEngine:

@@ -34,6 +34,7 @@ class PlanBackend:
     """Runs the graphs of a bundle on one CUDA device."""
 
     alignment = ALIGNMENT
+    multiple = 1
     max_images = 1
     """One by one: the attention of a batch can pass 2^32 elements, and a batch gains a line nothing."""
 
@@ -76,6 +77,10 @@ class PlanBackend:
     def load(self, name: str, content: Array) -> None:
         """Copy an array to the beginning of a reserved memory."""
         self._memory.load(name, content)
+
+    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
+        """Return a copy of part of a reserved memory."""
+        return self._memory.read(name, num_bytes, offset)
 
     def given(self, name: str, content: Array) -> Bound:
         """Bring an input to the device."""

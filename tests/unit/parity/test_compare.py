@@ -166,3 +166,4 @@ def test_joined_sets_keep_their_references(labelled: LabelledSet, tmp_path: Path
     for item, red in ((joined.items[0], 3), (joined.items[8], 77)):
         frame = Frame("x", "p", np.zeros((4, 4, 3), np.uint8), 0, str(item.image))
         assert joined.references.pick(frame).load()[0, 0, 0] == red
+        assert joined.references.candidates(frame) == (joined.references.pick(frame),)

@@ -189,6 +189,15 @@ def test_prompt_puts_rows_where_the_placeholders_are(bundle: Bundle) -> None:
     assert again.embeds[0, 1, 0] == 200 and first.embeds[0, 1, 0] == 100, "prompts do not share rows"
 
 
+def test_leading_ids_end_where_the_query_begins() -> None:
+    ids = np.array([7, 9, 9, 9, 9, 8, 8, 9, 9, 9, 9, 7])
+
+    def leading(order: str) -> list[int]:
+        return Prompt(ids, lambda wanted: np.zeros((len(wanted), 2), np.float32), 9, 2, order).leading_ids().tolist()
+
+    assert leading("query-first") == [7] and leading("normal-first") == [7, 9, 9, 9, 9, 8, 8]
+
+
 def test_profile_for_another_photo_size_is_refused(bundle: Bundle) -> None:
     other = load_profile(bundle.path_of("profile.toml")).model_copy(update={"image_size": 84})
     with pytest.raises(BundleError, match="84 pixels with graphs for 56"):

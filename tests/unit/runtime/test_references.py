@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from judo_edge.core import Frame
-from judo_edge.errors import ImageError, InputError
+from judo_edge.errors import ConfigError, ImageError, InputError
+from judo_edge.runtime.arraystore import array_key
+from judo_edge.runtime.partrecipe import PartRecipe, changed_recipe
 from judo_edge.runtime.references import (
-    EmbeddingCache,
     NearestReference,
     ReferencePhoto,
     ReferenceStore,
@@ -109,23 +110,46 @@ def test_nearest_by_scene_not_by_brightness() -> None:
     assert NearestReference(twins).pick(Frame("f", "p", brighter, 0)).reference_id == "first"
 
 
-def test_embeddings_are_copied_and_the_oldest_is_dropped() -> None:
-    cache, shared = EmbeddingCache(max_entries=2), np.zeros((1, 1), np.float32)
-    calls: list[str] = []
+def test_latest_references_are_used_when_the_recipe_has_fewer(tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path)
+    for red in (10, 20, 30):
+        store.enroll("lid", photo(red), f"{red}.jpg")
+    store.set_recipe("lid", PartRecipe(max_references=2))
+    frame = Frame("f", "lid", photo(1), 0)
+    used = [found.reference_id for found in store.photos("lid").candidates(frame)]
+    assert used == [ref.reference_id for ref in store.references("lid")[1:]]
 
-    def rows(name: str, value: float) -> np.ndarray:
-        def compute() -> np.ndarray:
-            calls.append(name)
-            shared[:] = value
-            return shared
 
-        return cache.get(name, compute)
+def test_recipe_of_a_part_is_read_back_and_its_errors_are_named(tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path)
+    assert store.recipe("lid") == PartRecipe()
+    wanted = changed_recipe(PartRecipe(), ["align=ecc-euclidean", "reasoning = nok-only", "max_shift=0.05"])
+    assert wanted == PartRecipe(align="ecc-euclidean", reasoning="nok-only", max_shift=0.05)
+    store.set_recipe("lid", wanted)
+    assert store.recipe("lid") == wanted and store.recipe("base") == PartRecipe()
+    (tmp_path / "lid" / "part.toml").write_text("alin = 'none'")
+    with pytest.raises(ConfigError, match=r"part\.toml: unknown key 'alin'.*did you mean 'align'"):
+        store.recipe("lid")
+    for setting in ("align", "align=sideways", "max_shift=2", "colour=red"):
+        with pytest.raises(ConfigError, match="--set"):
+            changed_recipe(PartRecipe(), [setting])
 
-    assert rows("a", 1)[0, 0] == 1 and rows("b", 2)[0, 0] == 2
-    assert rows("a", 9)[0, 0] == 1, "kept, and not the engine's reused buffer"
-    rows("c", 3)
-    rows("b", 4)
-    assert calls == ["a", "b", "c", "b"] and len(cache) == 2
+
+def test_what_was_computed_is_no_part_and_is_pinned_while_enrolled(tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path)
+    kept, retired = (store.enroll("lid", photo(red), f"{red}.jpg") for red in (1, 2))
+    (tmp_path / "store.toml").write_text("max_megabytes = 1")
+    arrays = store.arrays()
+    for reference in (kept, retired):
+        arrays.write(array_key(reference.reference_id, x="1"), {"x": np.zeros(100_000, np.float32)})
+    store.retire("lid", retired.reference_id)
+    assert store.parts() == ("lid",) and store.ids_in_use() == {kept.reference_id}
+    for number in range(3):
+        arrays.write(array_key("other", x=str(number)), {"x": np.zeros(100_000, np.float32)})
+    assert arrays.read(array_key(kept.reference_id, x="1")) is not None
+    assert arrays.read(array_key(retired.reference_id, x="1")) is None
+    (tmp_path / "lid" / f"{retired.reference_id}.json").write_text("{")
+    assert retired.reference_id in store.ids_in_use(), "what cannot be read is spared"
 
 
 def test_photo_from_file_has_the_same_key_as_the_store(tmp_path: Path) -> None:
