@@ -29,7 +29,7 @@ from judo_edge.core import CellMask, Floats, Image, Ints
 from judo_edge.errors import EngineError
 from judo_edge.protocol.profile import PromptProfile, save_profile
 from judo_edge.protocol.reply import text_from_parts
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.runtime.engines.base import Decoded, Encoded
 
 SPECIALS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 HIDDEN, LAYERS, KV_HEADS, HEAD_DIM = 8, 2, 1, 4
@@ -132,13 +132,13 @@ class ScriptedEngine:
     ) -> None:
         pass
 
-    def encode(self, patches: Floats) -> Floats:
+    def encode(self, patches: Floats) -> Encoded:
         """Return rows that hold the mean red of the photo."""
         if self.broken == "encode":
             raise EngineError("the vision graph failed", action="look at it")
         self.num_encoded += 1
         red = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean()
-        return np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32)
+        return Encoded(np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32))
 
     def start(self, capacity: int, prefix: Floats | None = None) -> None:
         self.length, self._prompt = 0 if prefix is None else prefix.shape[0], 0

@@ -138,7 +138,7 @@ class Inspector:
 
     def _encoded(self, patches: Floats) -> Floats:
         # The engine may reuse its output, and the reference is encoded before these rows are read.
-        return np.array(self._engine.encode(patches[None])[0], dtype=np.float32, copy=True)
+        return np.array(self._engine.encode(patches[None]).rows[0], dtype=np.float32, copy=True)
 
     def _reference_rows(self, reference: ReferencePhoto) -> Floats:
         """Return the (T, D) rows of a reference, keyed by its pixels, the preprocessing and the engine."""

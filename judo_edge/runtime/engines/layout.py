@@ -52,6 +52,8 @@ class Layout:
     head_dim: int
     vision_rows: tuple[int, int]
     """Tokens of one photo and hidden width."""
+    vision_features: tuple[int, int] | None = None
+    """Patches of one photo and feature width; None for a graph without features."""
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -69,9 +71,11 @@ def layout_from_manifest(manifest: Manifest) -> Layout:
     if sum(piece.widths.get("logits", 0) for piece in pieces) != model.vocab_size:
         found = f"decoder graphs with {sum(piece.widths.get('logits', 0) for piece in pieces)} logits"
         raise BundleError(found, f"{model.vocab_size} tokens", "export the bundle again")
-    rows = _axes(_entry(manifest, VISION), "outputs", "embeddings")[1:]
+    dtype, vision = np.dtype(manifest.dtype), _entry(manifest, VISION)
+    rows = _axes(vision, "outputs", "embeddings")
+    features = _axes(vision, "outputs", "features") if "features" in vision.outputs else None
     return Layout(
-        manifest.dialect, np.dtype(manifest.dtype), pieces, model.num_kv_heads, model.head_dim, (rows[0], rows[1])
+        manifest.dialect, dtype, pieces, model.num_kv_heads, model.head_dim, rows[1:], features and features[1:]
     )
 
 
