@@ -24,7 +24,7 @@ def cell_scores_from_probe(tokens: Floats, rows: int, cols: int) -> Floats:
 
 
 def resampled(grid: Floats, rows: int, cols: int) -> Floats:
-    """Return (rows, cols) values at the centres of equal parts of a grid, interpolated linearly; its own if as large."""
+    """Return (rows, cols) values of a grid at the centres of so many equal parts, interpolated linearly."""
     values: Floats = _resampled(_resampled(grid, rows).T, cols).T
     return values
 

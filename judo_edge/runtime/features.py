@@ -1,8 +1,8 @@
 """Distances between the patches of a query and those of its good references: where a photo shows what they do not.
 
-Cosine distance of each query patch to the most alike patch of any reference, at the same place (parts that lie alike) or
-anywhere (loose parts; the memory of patches of PatchCore, Roth et al., CVPR 2022, without its subsampling). Arrays in,
-arrays out; `partfeatures` says what a distance means for a part.
+Cosine distance of each query patch to the most alike patch of any reference: at the same place (parts that lie alike)
+or anywhere (loose parts; the memory of patches of PatchCore, Roth et al., CVPR 2022, without its subsampling). Arrays
+in, arrays out; `partfeatures` says what a distance means for a part.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class FeatureMap:
     """How far a photo is from the good parts, place by place."""
 
     map: Floats
-    """(side, side) float32 of the photo as the model saw it: 0 = as in a reference, 1 = the top of what good parts show."""
+    """(side, side) float32 over the photo as the model saw it: 0 = as in a reference, 1 = the top of good parts."""
 
     @property
     def score(self) -> float:

@@ -21,9 +21,7 @@ def aligned(count: int, first: int = 10) -> list[Embedding]:
 def loose(count: int, first: int = 10) -> list[Embedding]:
     """Return photos whose parts lie anywhere: the same patches, rolled."""
     shifts = np.random.default_rng(first).integers(0, SIDE, (count, 2))
-    return [
-        embedding(np.roll(SCENE, shift, axis=(0, 1)), NOISE, first + number) for number, shift in enumerate(shifts)
-    ]
+    return [embedding(np.roll(SCENE, shift, axis=(0, 1)), NOISE, first + number) for number, shift in enumerate(shifts)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 30])
