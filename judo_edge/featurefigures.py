@@ -139,7 +139,7 @@ def _figures(items: list[Item], parts: list[PartFeatures], queries: list[Embeddi
     maps = [part.compare(query) for part, query in zip(parts, queries, strict=True)]
     is_defect = np.array([item.is_defect for item in items])
     scores = np.array([found.score for found in maps])
-    plain = scores * np.array([part.level.top for part in parts])
+    plain = np.array([found.distance for found in maps])
     truths = [item.truth(GRID, GRID) for item in items]
     known = [(found, truth) for found, truth in zip(maps, truths, strict=True) if truth is not None]
     cells = np.concatenate([found.cells(GRID, GRID).ravel() for found, _ in known])

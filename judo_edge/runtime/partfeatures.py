@@ -50,10 +50,18 @@ class FeatureMap:
     map: Floats
     """(side, side) float32 over the photo as the model saw it: 0 = as in a reference, 1 = the top of good parts."""
 
+    top: float = 1.0
+    """Cosine distance that 1 stands for."""
+
     @property
     def score(self) -> float:
         """Return the mean of the highest places, in the unit of the map."""
         return _top(self.map.ravel())
+
+    @property
+    def distance(self) -> float:
+        """Return the score as plain cosine distance: for parts with one reference, whose level is a guess."""
+        return self.score * self.top
 
     def cells(self, rows: int, cols: int) -> Floats:
         """Return (rows, cols) float32 in the unit of the map, at the centres of the cells."""
@@ -89,7 +97,7 @@ class PartFeatures:
         """Return the map of a frame; EngineError when its features do not fit the references."""
         radius = SAME_PLACE if self.level.is_aligned else ANYWHERE
         apart = distances(unit_rows([query])[0], self._references, radius)
-        return FeatureMap(squared(apart / np.float32(self.level.top)))
+        return FeatureMap(squared(apart / np.float32(self.level.top)), self.level.top)
 
 
 def level_from_references(references: Floats, is_aligned: bool | None = None) -> GoodLevel:

@@ -30,6 +30,7 @@ def test_good_parts_lie_below_the_top_and_defects_above(count: int) -> None:
     good = [part.compare(photo).score for photo in aligned(20, first=100)]
     bad = part.compare(embedding(with_defect(SCENE, 4, 4), NOISE, 200)).score
     assert max(good) < STANDS_OUT and bad > max(good)
+    assert part.compare(aligned(1)[0]).distance == part.compare(aligned(1)[0]).score * part.level.top
     if count > 1:
         assert 0.5 < np.mean(good) < 1.1, "a good part's score is about 1"
 
