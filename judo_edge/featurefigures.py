@@ -109,9 +109,11 @@ def _drawn(folder: Path, count: int) -> Path:
 
 def _set_rows(tower: Tower, title: str, path: Path, split: str) -> Iterator[dict[str, Any]]:
     everything = items_from_csv(path)
-    items, look = [item for item in everything if item.split == split], cache(tower.look)
-    if len({item.is_defect for item in items}) < 2:
-        return  # nothing to tell apart
+    # A good photo that is its own reference is no distance from it, and says nothing.
+    items = [item for item in everything if item.split == split and item.image != item.reference]
+    if not any(item.is_defect for item in items):
+        return
+    look = cache(tower.look)
     for count in COUNTS:
         candidates = [reference_candidates(item, everything, count) for item in items]
         if count > 1 and max(map(len, candidates)) == 1:
