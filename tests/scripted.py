@@ -29,7 +29,7 @@ from judo_edge.core import CellMask, Floats, Image, Ints
 from judo_edge.errors import EngineError
 from judo_edge.protocol.profile import PromptProfile, save_profile
 from judo_edge.protocol.reply import text_from_parts
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.runtime.engines.base import Decoded, Encoded
 
 SPECIALS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 HIDDEN, LAYERS, KV_HEADS, HEAD_DIM = 8, 2, 1, 4
@@ -120,6 +120,8 @@ class ScriptedEngine:
         self.probe: Floats | None = None
         """What a cell probe says of a prompt's tokens, (1, S, K)."""
         self.num_encoded = 0
+        self.reds: list[float] = []
+        """Mean red of the first photo in each text that was begun."""
         self.length = 0
         self._ids: list[int] = []
         self._step = self._prompt = 0
@@ -132,16 +134,19 @@ class ScriptedEngine:
     ) -> None:
         pass
 
-    def encode(self, patches: Floats) -> Floats:
+    def encode(self, patches: Floats) -> Encoded:
         """Return rows that hold the mean red of the photo."""
         if self.broken == "encode":
             raise EngineError("the vision graph failed", action="look at it")
         self.num_encoded += 1
         red = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean()
-        return np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32)
+        return Encoded(np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32))
 
     def start(self, capacity: int, prefix: Floats | None = None) -> None:
         self.length, self._prompt = 0 if prefix is None else prefix.shape[0], 0
+
+    def keys_values(self, begin: int, end: int) -> Floats:
+        return np.zeros((end - begin, LAYERS, 2, 1, KV_HEADS, HEAD_DIM), np.float32)
 
     def rewind(self, length: int) -> None:
         self.length, self._step = length, length - self._prompt + 1
@@ -171,7 +176,11 @@ class ScriptedEngine:
     def _begin(self, inputs_embeds: Floats) -> None:
         """Find the query's rows: the first ones whose values are all equal."""
         constant = np.flatnonzero(np.ptp(inputs_embeds[0], axis=1) == 0)
+        if not constant.size:  # the text before the photos, read for its keys and values alone
+            self._ids, self._step = [0], 0
+            return
         red = (float(inputs_embeds[0, constant[0], 0]) * 0.5 + 0.5) * 255
+        self.reds.append(red)
         self._ids, self._step = ids_of(self.script(red)), 0
 
 

@@ -50,8 +50,14 @@ class Traced:
         return np.zeros((0, s.layers, 2, batch, s.kv_heads, s.hidden_size // s.heads), np.float32)
 
     def encode(self, patches: Floats) -> Floats:
-        embeddings: Floats = self.vision.run(None, {"pixel_values": patches.astype(self.graphs.form.dtype)})[0]
-        return embeddings.astype(np.float32)
+        return self._output("embeddings", patches)
+
+    def features(self, patches: Floats) -> Floats:
+        return self._output("features", patches)
+
+    def _output(self, name: str, patches: Floats) -> Floats:
+        values: Floats = self.vision.run([name], {"pixel_values": patches.astype(self.graphs.form.dtype)})[0]
+        return values.astype(np.float32)
 
     def decode(self, embeds: Floats, positions: Ints, mask: Floats, past: Floats, rows: Any) -> tuple[Floats, Floats]:
         feeds = {"inputs_embeds": embeds, "positions": positions, "mask": mask, "past": past}

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from judo_edge.core import Floats, Ints
-from judo_edge.runtime.engines.base import Decoded, Engine
+from judo_edge.runtime.engines.base import Decoded, Encoded, Engine
 
 
 class PassKind(str, Enum):
@@ -78,7 +78,7 @@ class CountingEngine:
         """Number of positions kept."""
         return self._inner.length
 
-    def encode(self, patches: Floats) -> Floats:
+    def encode(self, patches: Floats) -> Encoded:
         """Encode photos and count them."""
         self._work.num_images += len(patches)
         return self._inner.encode(patches)

@@ -70,4 +70,4 @@ class Limit:
         return tuple(int(token) for token in decoded.logits[0].argmax(axis=-1))
 
     def _encoded(self, patches: Floats) -> Floats:
-        return np.array(self._engine.encode(patches[None])[0], dtype=np.float32, copy=True)
+        return np.array(self._engine.encode(patches[None]).rows[0], dtype=np.float32, copy=True)

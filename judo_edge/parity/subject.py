@@ -93,7 +93,7 @@ class Subject:
 
     def _rows(self, image: Image) -> Floats:
         patches = patches_from_image(image, self._inspector.preprocessing)
-        return np.array(self._engine.encode(patches[None])[0], dtype=np.float32, copy=True)
+        return np.array(self._engine.encode(patches[None]).rows[0], dtype=np.float32, copy=True)
 
     def _passes(self, ids: tuple[int, ...]) -> Iterator[Floats]:
         """Read the prompt's last token again and then the reply; each pass gives (S, V) logits."""

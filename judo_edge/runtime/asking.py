@@ -14,6 +14,7 @@ from judo_edge.protocol.reply import ReplyStream, reply_from_text
 from judo_edge.runtime.cells import cell_scores_from_probe
 from judo_edge.runtime.decoder import PromptInputs
 from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
+from judo_edge.runtime.engines.base import KeysValues
 from judo_edge.runtime.generation import Ending, Generation, Limits, Reasoning, Tell, Writer
 from judo_edge.runtime.margins import MarginReader, landmarks_from_tokenizer
 from judo_edge.runtime.model import Model
@@ -28,8 +29,6 @@ class Manner:
     """Whether the grammar mends a slip inside a mask and ends a useless one; if not, replies are plain greedy."""
     is_drafting: bool = True
     """Whether tokens are guessed ahead, which changes no reply."""
-    reasoning: Reasoning = Reasoning.ALWAYS
-    """For which parts more than the mask is asked."""
 
 
 class Asker:
@@ -47,27 +46,24 @@ class Asker:
         if manner.is_drafting:
             letters = question.letters
             self.drafter = drafter_from_tokenizer(model.tokenizer, model.end_tokens, letters, model.grid, memory)
-        self.prefix = prefix_from_bundle(model.bundle, self.prompt.ids)
+        self.exact = prefix_from_bundle(model.bundle, self.prompt.ids)
+        """The bundle's own keys and values of the prompt's first tokens; None when it has none."""
         self._cap = model.profile.max_new_tokens
-        limits = Limits(model.end_tokens, self._cap, manner.is_guarded, manner.reasoning)
+        limits = Limits(model.end_tokens, self._cap, manner.is_guarded)
         self._writer = Writer(model.decoder, model.tokenizer, limits, self.drafter)
         self._landmarks = landmarks_from_tokenizer(model.tokenizer, question.letters, *model.grid)
 
-    def read(self, prompt: PromptInputs, evidence: Evidence, kept: int | None = None) -> Floats | None:
+    def read(self, prompt: PromptInputs, evidence: Evidence, prefix: KeysValues | None = None) -> Floats | None:
         """Read the prompt and a first draft in one pass; return the cell probe's (rows, cols), None without one.
 
-        `kept` leading positions are in the cache already, from another question about the same photos.
+        `prefix` are the keys and values of the prompt's first positions, which are then not read again.
         """
         draft: tuple[int, ...] = ()
         if self.drafter:
             self.drafter.begin(evidence)
             draft = self.drafter.next_draft(self._cap - 1)
-        decoder = self.model.decoder
-        if kept is None:
-            decoded = decoder.prefill(prompt, self._cap, draft, self.prefix)
-        else:
-            decoded = decoder.reread(prompt, kept, draft)
-        if decoded.cells is None or kept is not None:
+        decoded = self.model.decoder.prefill(prompt, self._cap, draft, prefix)
+        if decoded.cells is None:
             return None
         # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
         tokens = decoded.cells[0, self.prompt.second_photo() - len(self.prompt) - len(draft)]
@@ -75,11 +71,11 @@ class Asker:
         evidence.marked = CellMask.from_array(scores > 0)
         return scores
 
-    def write(self, tell: Tell) -> Generation:
+    def write(self, tell: Tell, reasoning: Reasoning = Reasoning.ALWAYS) -> Generation:
         """Write the reply to the prompt that was read; `tell` is told what becomes known."""
         margins = MarginReader(self._landmarks, self.question)
         stream = ReplyStream(*self.model.grid, self.question.letters)
-        generation = self._writer.write(margins, stream, tell)
+        generation = self._writer.write(margins, stream, tell, reasoning)
         if self.drafter:
             self.drafter.finish(self.model.decoder.passes)
         return generation

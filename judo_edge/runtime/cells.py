@@ -20,8 +20,13 @@ def cell_scores_from_probe(tokens: Floats, rows: int, cols: int) -> Floats:
     if side * side != tokens.shape[0] or sub * sub != tokens.shape[1]:
         raise BundleError(f"a cell probe of shape {tokens.shape}", "square numbers", "export the bundle again")
     grid = tokens.reshape(side, side, sub, sub).transpose(0, 2, 1, 3).reshape(side * sub, side * sub)
-    scores: Floats = _resampled(_resampled(grid, rows).T, cols).T
-    return scores
+    return resampled(grid, rows, cols)
+
+
+def resampled(grid: Floats, rows: int, cols: int) -> Floats:
+    """Return (rows, cols) values of a grid at the centres of so many equal parts, interpolated linearly."""
+    values: Floats = _resampled(_resampled(grid, rows).T, cols).T
+    return values
 
 
 def cell_scores_from_mask(mask: CellMask) -> Floats:

@@ -72,7 +72,6 @@ class Limits:
     max_new_tokens: int
     is_guarded: bool = True
     """Whether `MaskGuard` mends slips inside a mask and a useless one ends the reply; if not, it is plain greedy."""
-    reasoning: Reasoning = Reasoning.ALWAYS
 
 
 class MaskGuard:
@@ -108,7 +107,9 @@ class Writer:
         """Write greedily; a `drafter` makes it faster and changes no token."""
         self._decoder, self._tokenizer, self._limits, self._drafter = decoder, tokenizer, limits, drafter
 
-    def write(self, margins: MarginReader, stream: ReplyStream, tell: Tell) -> Generation:
+    def write(
+        self, margins: MarginReader, stream: ReplyStream, tell: Tell, reasoning: Reasoning = Reasoning.ALWAYS
+    ) -> Generation:
         """Write the reply to the prompt that was read: greedy, a slip inside a mask mended by `MaskGuard`.
 
         `stream` watches for a mask that loops or cannot become valid: generating on would only cost time.
@@ -122,7 +123,7 @@ class Writer:
             if self._drafter:
                 self._drafter.observe(step.token)
             events = self._heard(step, margins, stream, tell)
-            if (ended := self._ended(step, stream, events)) is not None:
+            if (ended := self._ended(step, stream, events, reasoning)) is not None:
                 ending = ended
                 break
         text = self._tokenizer.text_from_ids([token for token in ids if token not in self._limits.end_tokens])
@@ -145,10 +146,10 @@ class Writer:
             tell(_KINDS[event.kind], event.value)
         return events
 
-    def _ended(self, step: Step, stream: ReplyStream, events: list[ReplyEvent]) -> Ending | None:
+    def _ended(self, step: Step, stream: ReplyStream, events: list[ReplyEvent], reasoning: Reasoning) -> Ending | None:
         if step.token in self._limits.end_tokens:
             return Ending.END_TOKEN
         if self._limits.is_guarded and stream.should_stop:
             return Ending.USELESS
         masks = [event.value for event in events if isinstance(event.value, CellMask)]
-        return Ending.UNASKED if masks and not self._limits.reasoning.is_asked(masks[0]) else None
+        return Ending.UNASKED if masks and not reasoning.is_asked(masks[0]) else None

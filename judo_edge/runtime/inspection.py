@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from judo_edge.core import Decision, Floats, Frame, Reply, Timing, Verdict
+from judo_edge.core import CellMask, Decision, Floats, Frame, Reply, Timing, Verdict
+from judo_edge.runtime.align import Alignment, cells_in_frame
 from judo_edge.runtime.decoder import Pass
 from judo_edge.runtime.generation import Generation
+from judo_edge.runtime.partfeatures import FeatureMap
 from judo_edge.runtime.references import ReferencePhoto
 from judo_edge.runtime.sources.folder import Unreadable
 from judo_edge.runtime.stopwatch import Stopwatch
@@ -23,6 +25,16 @@ class Inspection:
     """(rows, cols) float32 logits of the dense cell probe; None when the bundle has no probe or nothing was read."""
     ids: tuple[int, ...] = ()
     """All generated ids, the end token included: what parity with another runtime is judged by."""
+    features: FeatureMap | None = None
+    """How far the frame is from all references of its part, place by place."""
+    alignment: Alignment | None = None
+    """How the frame was laid over its reference; None when its part's recipe aligns nothing."""
+
+    @property
+    def marked(self) -> CellMask | None:
+        """Return the cells that the reply marks, where they lie in the frame as it was taken; None without a mask."""
+        mask = self.verdict.reply.mask if self.verdict.reply else None
+        return mask if mask is None or self.alignment is None else cells_in_frame(mask, self.alignment)
 
 
 @dataclass
@@ -31,6 +43,8 @@ class Trace:
 
     watch: Stopwatch = field(default_factory=Stopwatch)
     reference: ReferencePhoto | None = None
+    alignment: Alignment | None = None
+    features: FeatureMap | None = None
     cell_scores: Floats | None = None
     passes: Sequence[Pass] = ()
     generation: Generation | None = None
@@ -39,7 +53,7 @@ class Trace:
     def inspection(self, verdict: Verdict) -> Inspection:
         """Return the verdict with what led to it."""
         ids = self.generation.ids if self.generation else ()
-        return Inspection(verdict, self.reference, self.cell_scores, ids)
+        return Inspection(verdict, self.reference, self.cell_scores, ids, self.features, self.alignment)
 
 
 def verdict_from_trace(

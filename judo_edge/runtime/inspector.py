@@ -8,23 +8,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 
 from judo_edge.bundle import Bundle
-from judo_edge.core import Decision, Event, EventKind, EventValue, Floats, Frame, Verdict
+from judo_edge.core import Decision, Event, EventKind, EventValue, Frame, Verdict
 from judo_edge.errors import InputError, JudoEdgeError
 from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.runtime.asking import Asker, Manner
 from judo_edge.runtime.decision import decision_from_reply
+from judo_edge.runtime.decoder import PromptInputs
 from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory
-from judo_edge.runtime.embedding import Embedding
-from judo_edge.runtime.embeddings import EmbeddingCache, embedding_key
-from judo_edge.runtime.engines.base import Engine
+from judo_edge.runtime.engines.base import Engine, KeysValues
+from judo_edge.runtime.gallery import Gallery
 from judo_edge.runtime.generation import Reasoning
 from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
 from judo_edge.runtime.margins import MASK_MARGIN
 from judo_edge.runtime.model import Model
+from judo_edge.runtime.partrecipe import PartRecipe
+from judo_edge.runtime.prefixes import PrefixStore
 from judo_edge.runtime.prompt import Prompt
-from judo_edge.runtime.references import ReferencePhoto, References
+from judo_edge.runtime.references import ReferencePhoto, References, ReferenceStore
 from judo_edge.vision.geometry import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -49,13 +52,13 @@ class Inspector:
         accept_failed: Collection[str] = (),
         *,
         is_drafting: bool = True,
-        reasoning: Reasoning = Reasoning.ALWAYS,
-        memory: ReplyMemory | None = None,
+        store: ReferenceStore | None = None,
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
-        `is_guarded`, `is_drafting` and `reasoning` are explained at `Manner`. `accept_failed` names the gates of the
-        bundle's verification that may have failed. `memory` keeps earlier replies to guess from over a restart.
+        `is_guarded` and `is_drafting` are explained at `Manner`. `accept_failed` names the gates of the bundle's
+        verification that may have failed. `store` holds what is set and remembered of each part: its recipe, the
+        embeddings of its references, keys and values, earlier replies; without one, defaults and this process's memory.
 
         Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named,
         InputError for a question without an option that means a defect.
@@ -65,11 +68,13 @@ class Inspector:
             found = f"question {self.question.text!r}"
             raise InputError(found, "one option that means a defect", "ask a detection question")
         self.model = Model(bundle, engine, accept_failed)
-        self._memory = memory or ReplyMemory(None, "")
-        manner = Manner(is_guarded, is_drafting, reasoning)
-        self._asker = Asker(self.model, self.question, manner, self._memory)
-        self._references = references
-        self._embeddings = EmbeddingCache()
+        arrays = store.arrays() if store else None
+        self._recipe_of = lru_cache(maxsize=256)(store.recipe if store else _plain_recipe)
+        self.gallery = Gallery(self.model, references, self._recipe_of, arrays)
+        vocabulary = bundle.manifest.files[bundle.manifest.tokenizer].sha256
+        memory = ReplyMemory(store.folder if store else None, vocabulary)
+        self._asker = Asker(self.model, self.question, Manner(is_guarded, is_drafting), memory)
+        self._prefixes = PrefixStore(engine, bundle, arrays, self._asker.exact)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -110,18 +115,26 @@ class Inspector:
 
     def _judged(self, frame: Frame, trace: Trace, emit: Emit) -> Verdict:
         asker, stage = self._asker, trace.watch.stage
+        with stage("align"):
+            over = self._laid(frame, trace)
         with stage("patches"):
-            patches = self.model.patches(frame.image)
+            patches = self.model.patches(trace.alignment.image if trace.alignment else frame.image)
         with stage("vision"):
-            query = self.model.encoded(patches)
+            query = self.model.embedding(patches)
         with stage("reference"):
-            trace.reference = self._references.pick(frame)
-            reference = self._reference_rows(trace.reference)
+            chosen = self.gallery.chosen(frame, query, over)
+            trace.reference = chosen.photo
+            prompt = asker.prompt.juxtapose(query.rows, chosen.embedding.rows)
+            prefix = self._prefix(prompt, chosen.photo)
+        with stage("features"):
+            trace.features = self.gallery.compared(frame, query)
+            evidence = Evidence(frame.part, trace.features.mask(*self.grid))
         with stage("prefill"):
-            trace.cell_scores = asker.read(asker.prompt.juxtapose(query, reference), Evidence(frame.part))
+            trace.cell_scores = asker.read(prompt, evidence, prefix)
             trace.passes = self.model.decoder.passes
         with stage("decode"):
-            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value))
+            reasoning = Reasoning(self._recipe_of(frame.part).reasoning)
+            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value), reasoning)
         trace.watch.split(trace.passes)
         with stage("parse"):
             trace.reply = asker.reply(trace.generation)
@@ -129,12 +142,21 @@ class Inspector:
             score = None if decision is Decision.NOT_DECIDABLE else score_from_margins(trace.generation.margins)
             return verdict_from_trace(frame, trace, decision, reason, score)
 
-    def _reference_rows(self, reference: ReferencePhoto) -> Floats:
-        """Return the (T, D) rows of a reference, keyed by its pixels, the preprocessing and the engine."""
-        key = embedding_key(reference, self.preprocessing, self.model.engine.digest)
-        return self._embeddings.get(
-            key, lambda: Embedding(self.model.encoded(self.model.patches(reference.load())))
-        ).rows
+    def _laid(self, frame: Frame, trace: Trace) -> ReferencePhoto | None:
+        """Lay the frame over its reference where its part's recipe asks for it."""
+        found = self.gallery.aligned(frame)
+        if found is None:
+            return None
+        photo, trace.alignment = found
+        return photo
+
+    def _prefix(self, prompt: PromptInputs, reference: ReferencePhoto) -> KeysValues | None:
+        """Return the keys and values of the prompt's beginning: the text, and the reference where it comes first."""
+        ids = self.prompt.leading_ids()
+        if not ids.size:
+            return None
+        key = self.gallery.key(reference) if self.prompt.order == "normal-first" else None
+        return self._prefixes.get(prompt, ids, key)
 
 
 def _tell(frame: Frame, trace: Trace, emit: Emit, kind: EventKind, value: EventValue) -> None:
@@ -149,3 +171,8 @@ def score_from_margins(margins: Mapping[str, float]) -> float | None:
     reply never came to a mask.
     """
     return margins.get(MASK_MARGIN)
+
+
+def _plain_recipe(_: str) -> PartRecipe:
+    """Return the recipe of a part of which nothing is set."""
+    return PartRecipe()

@@ -13,6 +13,7 @@ from judo_edge.errors import BundleError
 from judo_edge.protocol.profile import PromptProfile, load_profile, prompt_text
 from judo_edge.protocol.questions import Question
 from judo_edge.runtime.decoder import Decoder
+from judo_edge.runtime.embedding import Embedding
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.prompt import Prompt, embed_from_table
 from judo_edge.runtime.tokenizer import Tokenizer
@@ -54,10 +55,15 @@ class Model:
         """Return the patches of a photo; ImageError when it has another shape or type."""
         return patches_from_image(image, self.preprocessing)
 
-    def encoded(self, patches: Floats) -> Floats:
-        """Return the (T, D) float32 rows of a photo's patches, in memory of their own."""
+    def embedding(self, patches: Floats) -> Embedding:
+        """Return what the vision graph says of a photo's patches, in memory of its own."""
         # The engine may reuse its output, and another photo is encoded before these rows are read.
-        return np.array(self.engine.encode(patches[None])[0], dtype=np.float32, copy=True)
+        rows, features = self.engine.encode(patches[None])
+        return Embedding(_own(rows[0]), None if features is None else _own(features[0]))
+
+
+def _own(array: Floats) -> Floats:
+    return np.array(array, dtype=np.float32, copy=True)
 
 
 def preprocessing_from_bundle(bundle: Bundle, profile: PromptProfile) -> Preprocessing:

@@ -50,8 +50,8 @@ class RunOutput:
     def add(self, item: Frame | Unreadable, inspection: Inspection) -> None:
         """Keep one frame's outcome; when this returns, its verdict is on the disk."""
         verdict, mask_file = inspection.verdict, None
-        if isinstance(item, Frame) and verdict.reply is not None and verdict.reply.mask is not None:
-            name = write_mask(self.folder / MASKS_NAME, verdict.frame_id, verdict.reply.mask, item.image)
+        if isinstance(item, Frame) and (marked := inspection.marked) is not None:
+            name = write_mask(self.folder / MASKS_NAME, verdict.frame_id, marked, item.image)
             mask_file = f"{MASKS_NAME}/{name}"
         self._log.append({**record_from_verdict(verdict, mask_file), "acceptance": self._acceptance})
         self._report.add(item, inspection)

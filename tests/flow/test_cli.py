@@ -19,6 +19,7 @@ from judo_edge.cli import main
 from judo_edge.errors import BundleError
 from judo_edge.protocol.profile import load_profile
 from judo_edge.runtime import Inspector, ReferenceStore, engines
+from judo_edge.runtime.engines.base import Encoded
 from tests.scripted import ScriptedEngine, red_means_bad, save_photo, scripted_bundle
 
 FIGURES = ("image_auroc", "cell_auroc", "cell_f1", "recall", "specificity", "invalid")
@@ -214,7 +215,7 @@ def test_unknown_bundle_says_what_there_is(capsys: pytest.CaptureFixture[str]) -
 def test_stop_keeps_what_was_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     plain, seen = ScriptedEngine.encode, []
 
-    def encode(engine: ScriptedEngine, patches: np.ndarray) -> np.ndarray:
+    def encode(engine: ScriptedEngine, patches: np.ndarray) -> Encoded:
         seen.append(1)
         if len(seen) == 4:
             raise KeyboardInterrupt

@@ -22,7 +22,7 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
-from judo_edge.runtime.references import ReferencePhoto
+from judo_edge.runtime.references import ReferencePhoto, ReferenceStore
 
 NUM_PAIRS = 200
 
@@ -38,6 +38,9 @@ class PairReferences:
     def pick(self, frame: Frame) -> ReferencePhoto:
         number = int(frame.frame_id)
         return ReferencePhoto(frame.frame_id, f"{number:064x}", lambda: self.pairs[number].reference)
+
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        return (self.pick(frame),)
 
 
 class Malicious:
@@ -142,11 +145,9 @@ def test_events_come_in_order_and_end_with_the_verdict(bundle: Bundle, engine: E
 def test_memory_of_replies_makes_the_first_frame_after_a_restart_fast(
     bundle: Bundle, engine: Engine, pairs: list[Pair], tmp_path: Path
 ) -> None:
-    from judo_edge.runtime.drafts import ReplyMemory
-
     good = [pair for pair in pairs if pair.defect is None and pair.kind == BASE_KINDS[0]][:4]
     passes = []
     for _ in range(2):
-        asked = Inspector(bundle, engine, PairReferences(good), memory=ReplyMemory(tmp_path, "v"))
+        asked = Inspector(bundle, engine, PairReferences(good), store=ReferenceStore(tmp_path))
         passes.append(looked(asked, good)[0].verdict.num_passes)
     assert passes[1] == 1 < passes[0]

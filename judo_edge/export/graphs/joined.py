@@ -30,15 +30,15 @@ class JoinedGraph:
 
 
 def vision_graph(model: FakeModel, image_size: int) -> JoinedGraph:
-    """Return the graph `pixel_values` (N, patches, 1176) -> `embeddings` (N, tokens, D)."""
+    """Return the graph `pixel_values` (N, patches, 1176) -> `embeddings` (N, tokens, D), `features` (N, patches, F)."""
     pieces = VisionPieces(model, image_size)
     graph, pixels = Assembly("vision", pieces.opset), pieces.pixels
     (hidden,) = graph.add("visual.front", pieces.front, {pixels.name: graph.add_input(pixels)}, {"": "visual."})
     for number in range(pieces.config.depth):
         place, piece = f"visual.blocks.{number}", pieces.block(number)
         (hidden,) = graph.add(place, piece, {"hidden": hidden}, {"block.": f"{place}."})
-    (tokens,) = graph.add("visual.merger", pieces.merger, {"hidden": hidden}, {"": "visual."})
-    return JoinedGraph("vision", graph.model({"embeddings": tokens}))
+    tokens, features = graph.add("visual.merger", pieces.merger, {"hidden": hidden}, {"": "visual."})
+    return JoinedGraph("vision", graph.model({"embeddings": tokens, "features": features}))
 
 
 def decoder_graphs(model: FakeModel) -> Iterator[JoinedGraph]:

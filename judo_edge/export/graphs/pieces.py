@@ -56,8 +56,9 @@ class VisionPieces(_Pieces):
 
     @cached_property
     def merger(self) -> ir.Model:
-        """Trace the residual stream to visual tokens."""
-        return self.traced(VisionMerger(self.model.visual.merger, self.plan, self.unit), [self.stream], "output")
+        """Trace the residual stream to visual tokens and patch features."""
+        merger = VisionMerger(self.model.visual.merger, self.plan, self.unit)
+        return self.traced(merger, [self.stream], "tokens", "features")
 
     def block(self, number: int) -> ir.Model:
         """Trace the kind of block that stands at this place of the tower."""

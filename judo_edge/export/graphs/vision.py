@@ -7,6 +7,7 @@ rows that transformers gives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,20 +76,38 @@ class VisionBlock(nn.Module):
 
 
 class VisionMerger(nn.Module):
-    """The residual stream to visual tokens in photo order."""
+    """The residual stream to visual tokens and to patch features, both in photo order.
+
+    The features are the last block's stream as the merger reads it: normed, so that float16 holds them, and at no more
+    cost than one gather. On JUDO-nano no earlier block told defects better (LOG.md).
+    """
 
     inverse: Tensor
+    places: Tensor
 
     def __init__(self, merger: Any, plan: WindowPlan, unit: int) -> None:
         """Take the real merger's parts; its own forward would flatten the batch."""
         super().__init__()
         self.merger, self.unit = merger, unit
         self.register_buffer("inverse", torch.argsort(plan.order))
+        self.register_buffer("places", raster_places(plan, math.isqrt(unit)))
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return visual tokens (N, tokens, D)."""
-        tokens: Tensor = self.merger.mlp(self.merger.ln_q(hidden).unflatten(1, (-1, self.unit)).flatten(2, 3))
-        return tokens.index_select(1, self.inverse)
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return visual tokens (N, tokens, D) and features (N, patches, F), each row by row of the photo."""
+        normed: Tensor = self.merger.ln_q(hidden)
+        tokens: Tensor = self.merger.mlp(normed.unflatten(1, (-1, self.unit)).flatten(2, 3))
+        return tokens.index_select(1, self.inverse), normed.index_select(1, self.places)
+
+
+def raster_places(plan: WindowPlan, merge: int) -> Tensor:
+    """Return (patches,) int64: where each patch, counted row by row of the photo, lies in the order of the plan.
+
+    A token is `merge` x `merge` patches, which stay together in that order.
+    """
+    side = math.isqrt(len(plan.order))
+    first = torch.argsort(plan.order).view(side, 1, side, 1) * merge**2
+    inside = torch.arange(merge**2).view(1, merge, 1, merge)
+    return (first + inside).flatten()
 
 
 def rotary_tables(visual: Any, rotary: Any, plan: WindowPlan, grid_side: int) -> tuple[Tensor, ...]:

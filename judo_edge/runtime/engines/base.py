@@ -1,7 +1,7 @@
 """What the runtime asks of an engine: encode photos, keep a KV cache and advance it. Nothing about files or vendors.
 
-Shapes: N images, P patches and T tokens per image, D hidden width, S new positions, R wanted rows, V vocabulary,
-L layers, Hkv key/value heads of width hd.
+Shapes: N images, P patches and T tokens per image, D hidden width, F feature width, S new positions, R wanted rows,
+V vocabulary, L layers, Hkv key/value heads of width hd.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ from judo_edge.core import Floats, Ints
 
 KeysValues = npt.NDArray[np.floating[Any]]
 """Keys and values of P positions, (P, L, 2, 1, Hkv, hd), keys first."""
+
+
+class Encoded(NamedTuple):
+    """What the vision graph returns for N photos, row by row of each."""
+
+    rows: Floats
+    """(N, T, D) float32: what stands in the prompt."""
+    features: Floats | None = None
+    """(N, P, F) float32: what photos are compared by; None when the bundle's graph has none."""
 
 
 class Decoded(NamedTuple):
@@ -49,8 +58,8 @@ class Engine(Protocol):
         """Number of positions kept."""
         ...
 
-    def encode(self, patches: Floats) -> Floats:
-        """Return (N, T, D) float32 embeddings of (N, P, 1176) float32 patches."""
+    def encode(self, patches: Floats) -> Encoded:
+        """Return what the vision graph makes of (N, P, 1176) float32 patches."""
         ...
 
     def start(self, capacity: int, prefix: KeysValues | None = None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from judo_edge.core import Floats, Ints
 from judo_edge.errors import EngineError
 from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound, Call
-from judo_edge.runtime.engines.base import Decoded, KeysValues
+from judo_edge.runtime.engines.base import Decoded, Encoded, KeysValues
 from judo_edge.runtime.engines.cache import Cache, cache_from_layout
 from judo_edge.runtime.engines.layout import VISION, Layout, Piece
 
@@ -51,13 +51,13 @@ class GraphEngine:
         """Return what runs the graphs; RuntimeError outside the `with` block."""
         return self._inside()[0]
 
-    def encode(self, patches: Floats) -> Floats:
-        """Return (N, T, D) embeddings of (N, P, 1176) patches."""
+    def encode(self, patches: Floats) -> Encoded:
+        """Return what the vision graph makes of (N, P, 1176) patches."""
         at_once = self.backend.max_images or len(patches)
         if len(patches) <= at_once:
             return self._encoded(patches)
         chunks = [patches[begin : begin + at_once] for begin in range(0, len(patches), at_once)]
-        return np.concatenate([self._encoded(chunk).copy() for chunk in chunks])
+        return _joined([_copied(self._encoded(chunk)) for chunk in chunks])
 
     def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
         """Forget everything; see `Engine.start`. A prefix that lies in the cache already is not loaded again.
@@ -106,12 +106,15 @@ class GraphEngine:
         self.length += num_new
         return Decoded(logits[:, : rows.size], None if cells is None else cells[:, :num_new])
 
-    def _encoded(self, patches: Floats) -> Floats:
-        backend, dtype = self.backend, self.layout.dtype
-        given = backend.given("pixel_values", patches.astype(dtype, copy=False))
-        wanted = backend.wanted("embeddings", (len(patches), *self.layout.vision_rows), dtype)
-        backend.run([Call(VISION, {"pixel_values": given}, {"embeddings": wanted})])
-        return _float32(backend.fetched(wanted))
+    def _encoded(self, patches: Floats) -> Encoded:
+        backend, layout = self.backend, self.layout
+        given = backend.given("pixel_values", patches.astype(layout.dtype, copy=False))
+        shapes = {"embeddings": layout.vision_rows}
+        if layout.vision_features:
+            shapes["features"] = layout.vision_features
+        wanted = {name: backend.wanted(name, (len(patches), *shape), layout.dtype) for name, shape in shapes.items()}
+        backend.run([Call(VISION, {"pixel_values": given}, wanted)])
+        return Encoded(*(_float32(backend.fetched(bound)) for bound in wanted.values()))
 
     def _pass(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Run all pieces over exactly these positions."""
@@ -190,6 +193,16 @@ def _decoded(backend: Backend, calls: list[Call]) -> Decoded:
 def _up(number: int, multiple: int) -> int:
     """Return the next multiple."""
     return -(-number // multiple) * multiple
+
+
+def _copied(encoded: Encoded) -> Encoded:
+    return Encoded(encoded.rows.copy(), None if encoded.features is None else encoded.features.copy())
+
+
+def _joined(parts: list[Encoded]) -> Encoded:
+    """Put the photos of several calls one after the other."""
+    features = [part.features for part in parts if part.features is not None]
+    return Encoded(np.concatenate([part.rows for part in parts]), np.concatenate(features) if features else None)
 
 
 def _widened(array: Array, axis: int, width: int) -> Array:

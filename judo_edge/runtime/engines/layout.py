@@ -52,6 +52,8 @@ class Layout:
     head_dim: int
     vision_rows: tuple[int, int]
     """Tokens of one photo and hidden width."""
+    vision_features: tuple[int, int] | None = None
+    """Patches of one photo and feature width; None for a graph without features."""
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -69,10 +71,10 @@ def layout_from_manifest(manifest: Manifest) -> Layout:
     if sum(piece.widths.get("logits", 0) for piece in pieces) != model.vocab_size:
         found = f"decoder graphs with {sum(piece.widths.get('logits', 0) for piece in pieces)} logits"
         raise BundleError(found, f"{model.vocab_size} tokens", "export the bundle again")
-    rows = _axes(_entry(manifest, VISION), "outputs", "embeddings")[1:]
-    return Layout(
-        manifest.dialect, np.dtype(manifest.dtype), pieces, model.num_kv_heads, model.head_dim, (rows[0], rows[1])
-    )
+    dtype, vision = np.dtype(manifest.dtype), _entry(manifest, VISION)
+    rows = _matrix(vision, "embeddings")
+    features = _matrix(vision, "features") if "features" in vision.outputs else None
+    return Layout(manifest.dialect, dtype, pieces, model.num_kv_heads, model.head_dim, rows, features)
 
 
 def _pieces(manifest: Manifest) -> Iterator[Piece]:
@@ -92,6 +94,12 @@ def _entry(manifest: Manifest, name: str) -> GraphEntry:
     if name not in manifest.graphs:
         raise BundleError(f"no graph {name!r} in the manifest", ", ".join(manifest.graphs), "export the bundle again")
     return manifest.graphs[name]
+
+
+def _matrix(entry: GraphEntry, name: str) -> tuple[int, int]:
+    """Return rows and columns that an output has for each photo."""
+    _, rows, columns = _axes(entry, "outputs", name)
+    return rows, columns
 
 
 def _axes(entry: GraphEntry, side: str, name: str) -> tuple[int, ...]:

@@ -104,6 +104,12 @@ def test_photos_equal_those_of_transformers(models: Models, shape: str, form: st
     assert_close(case.encode(patches), wanted, form)
 
 
+@pytest.mark.parametrize("form", ["modern", "legacy-half", "modern-half"])
+def test_features_equal_those_of_the_plain_form(models: Models, shape: str, form: str) -> None:
+    patches = np.random.default_rng(4).normal(size=(2, 256, 1176)).astype(np.float32)
+    assert_close(models(shape, form).features(patches), models(shape, "legacy").features(patches), form)
+
+
 def test_large_residuals_of_the_tower_do_not_leave_half_precision(models: Models) -> None:
     """Squares of values like those seen near blocks 16 and 17 of trained towers pass 65504."""
     case = models("grouped", "modern-half")
@@ -111,3 +117,4 @@ def test_large_residuals_of_the_tower_do_not_leave_half_precision(models: Models
     wide = models("grouped", "modern").encode(patches)
     assert np.isfinite(wide).all()
     assert_close(case.encode(patches), wide, "modern-half")
+    assert_close(case.features(patches), models("grouped", "modern").features(patches), "modern-half")

@@ -84,6 +84,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(case: Traced) -> None:
     assert shapes == {
         "pixel_values": ("N", side * side, 1176),
         "embeddings": ("N", side * side // 4, s.hidden_size),
+        "features": ("N", side * side, s.vision_hidden),
         "inputs_embeds": ("B", "S", s.hidden_size),
         "positions": (3, "B", "S"),
         "mask": ("B", 1, "S", "P + S"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from judo_edge.core import Floats
 from judo_edge.export.graphs.vision import window_plan
@@ -25,6 +26,22 @@ def transformers_rows(traced: Traced, patches: Floats) -> Floats:
     return torch.stack(list(output.pooler_output)).numpy()
 
 
+def transformers_features(traced: Traced, patches: Floats) -> Floats:
+    """Return the normed stream that the merger of transformers reads, each row at the place of its patch."""
+    side, normed = traced.image_size // 14, []
+    hook = traced.model.model.visual.merger.ln_q.register_forward_hook(lambda _, __, output: normed.append(output))
+    transformers_rows(traced, patches)
+    hook.remove()
+    config = traced.model.config.vision_config
+    grid = torch.tensor([[1, side, side]])
+    order, _ = get_vision_window_index(grid, config.spatial_merge_size, config.window_size, config.patch_size)
+    rows, cols = get_vision_position_ids(grid, config.spatial_merge_size).view(-1, 4, 2)[order].flatten(0, 1).T
+    photos = normed[0].numpy().reshape(len(patches), side * side, -1)
+    features = np.full_like(photos, np.nan).reshape(len(patches), side, side, -1)
+    features[:, rows, cols] = photos
+    return features.reshape(photos.shape)
+
+
 @pytest.mark.parametrize("images", [1, 3])
 def test_rows_equal_transformers_in_order(case: Traced, images: int) -> None:
     patches = patches_for(case, images)
@@ -33,6 +50,15 @@ def test_rows_equal_transformers_in_order(case: Traced, images: int) -> None:
     errors = np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
     assert errors.max() < 1e-4
     moved = np.linalg.norm(np.roll(wanted, 1, axis=1) - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert moved.min() > 1e-2  # rows differ so much that a wrong order cannot pass
+
+
+def test_features_equal_transformers_row_by_row_of_the_photo(case: Traced) -> None:
+    patches = patches_for(case, 2)
+    found, wanted = case.features(patches), transformers_features(case, patches)
+    assert found.shape == wanted.shape == (2, (case.image_size // 14) ** 2, case.shape.vision_hidden)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    moved = np.abs(np.roll(wanted, 1, axis=1) - wanted).max(axis=-1)
     assert moved.min() > 1e-2  # rows differ so much that a wrong order cannot pass
 
 

@@ -24,7 +24,7 @@ def test_tasks_manager_finds_the_configuration_and_its_axes() -> None:
     config = make(tiny_config(), image_size=56)
     assert config.inputs["pixel_values"] == {0: "N"}
     assert config.inputs["mask"] == {0: "B", 2: "S", 3: "P + S"}
-    assert set(config.outputs) == {"embeddings", "logits", "present"}
+    assert set(config.outputs) == {"embeddings", "features", "logits", "present"}
 
 
 def test_the_configuration_exports_a_bundle(tmp_path: Path) -> None:

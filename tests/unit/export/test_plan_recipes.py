@@ -77,7 +77,7 @@ def outputs_of(bundle: Bundle) -> tuple[Floats, Floats]:
     model = bundle.manifest.model
     positions = positions_from_ids(IDS, model.image_pad_id, 2, 2)[0][:, None]
     with engine_from_bundle(bundle, threads=1) as engine:
-        tokens = engine.encode(patches).copy()
+        tokens = engine.encode(patches).rows.copy()
         embeds = np.array(bundle.embedding_table()[IDS], np.float32)
         embeds[model.image_pad_id == IDS] = tokens[0]
         engine.start(len(IDS))

@@ -20,7 +20,7 @@ from judo_edge.parity import compare
 from judo_edge.parity.compare import Compared, compared_items
 from judo_edge.parity.figures import figures_from_compared
 from judo_edge.parity.report import Setting, accepted_from_results, report_content
-from judo_edge.runtime.engines.base import Decoded
+from judo_edge.runtime.engines.base import Decoded, Encoded
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
 from tests.scripted import BAD, GOOD, ScriptedEngine, red_means_bad, save_photo, scripted_bundle
 
@@ -47,10 +47,10 @@ class LostOne(ScriptedEngine):
 class Turned(ScriptedEngine):
     """Sees photos upside down: the rows of a photo come in the opposite order."""
 
-    def encode(self, patches: Floats) -> Floats:
-        rows = super().encode(patches).copy()
+    def encode(self, patches: Floats) -> Encoded:
+        rows = super().encode(patches).rows.copy()
         rows[:, :, 0] += np.arange(rows.shape[1]) * 50
-        return rows[:, ::-1] if self.broken == "turned" else rows
+        return Encoded(rows[:, ::-1] if self.broken == "turned" else rows)
 
 
 @pytest.fixture

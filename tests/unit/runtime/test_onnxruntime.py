@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,10 +127,36 @@ def test_too_many_positions_are_refused_and_change_nothing(engine: GraphEngine) 
 
 def test_photos_are_encoded_as_a_batch_or_one_by_one(engine: GraphEngine) -> None:
     patches = np.random.default_rng(0).standard_normal((2, 16, 1176)).astype(np.float32)
-    both = engine.encode(patches).copy()
-    alone = engine.encode(patches[1:]).copy()
+    both = engine.encode(patches).rows.copy()
+    alone = engine.encode(patches[1:]).rows.copy()
     assert both.dtype == np.float32 and both.shape == (2, 4, 64)
     assert np.abs(both[1:] - alone).max() < tolerance(engine) < np.abs(both[0] - both[1]).max()
+
+
+def test_features_of_patches_come_with_the_rows(engine: GraphEngine) -> None:
+    patches = np.random.default_rng(0).standard_normal((2, 16, 1176)).astype(np.float32)
+    features = engine.encode(patches).features
+    assert features is not None and features.dtype == np.float32 and features.shape == (2, 16, 32)
+    assert np.isfinite(features).all() and np.abs(features[0] - features[1]).max() > 0.1
+
+
+def test_a_bundle_from_before_features_gives_rows_alone(
+    bundle_of: Callable[[GraphForm], Bundle], tmp_path: Path
+) -> None:
+    import onnx
+
+    bundle = bundle_of(GraphForm())
+    folder = shutil.copytree(bundle.folder, tmp_path / "old")
+    graph = onnx.load(folder / "vision.onnx", load_external_data=False)
+    del graph.graph.output[1]
+    onnx.save(graph, folder / "vision.onnx")
+    vision = bundle.manifest.graphs["vision"]
+    entry = vision.model_copy(update={"outputs": {"embeddings": vision.outputs["embeddings"]}})
+    manifest = bundle.manifest.model_copy(update={"graphs": {**bundle.manifest.graphs, "vision": entry}})
+    patches = np.random.default_rng(0).standard_normal((3, 16, 1176)).astype(np.float32)
+    with engine_from_bundle(Bundle(folder, manifest, "0" * 64)) as old, engine_from_bundle(bundle) as new:
+        rows, features = old.encode(patches)
+        assert features is None and np.array_equal(rows, new.encode(patches).rows)
 
 
 def test_exact_prefix_says_what_reading_it_says(engine: GraphEngine, exact: tuple[Floats, Floats]) -> None:
