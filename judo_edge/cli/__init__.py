@@ -18,6 +18,7 @@ import typer
 from judo_edge import __version__
 from judo_edge.cli import building as building
 from judo_edge.cli import calibrating as calibrating
+from judo_edge.cli import deciding as deciding
 from judo_edge.cli import exporting as exporting
 from judo_edge.cli import inspecting as inspecting
 from judo_edge.cli import verifying as verifying
