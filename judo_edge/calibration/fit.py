@@ -60,7 +60,11 @@ class Fit:
 
 
 def fit_from_observations(
-    observations: Sequence[Observation], budget: float, confidence: float, signs: Sequence[str] = ()
+    observations: Sequence[Observation],
+    budget: float,
+    confidence: float,
+    signs: Sequence[str] = (),
+    min_good: int = MIN_GOOD,
 ) -> Fit:
     """Fit rule and threshold; `signs` are those to use, by default all that good photos have.
 
@@ -70,8 +74,8 @@ def fit_from_observations(
     names = tuple(signs) or common_signs(observations)
     used = sorted((one for one in observations if _has_all(one, names)), key=lambda one: one.sha256)
     good, defects = _of(used, False), _of(used, True)
-    if len(good) < MIN_GOOD:
-        raise InputError(f"{len(good)} usable good photos", f"at least {MIN_GOOD}", "photograph more good parts")
+    if len(good) < min_good:
+        raise InputError(f"{len(good)} usable good photos", f"at least {min_good}", "photograph more good parts")
     for_rule, for_threshold = _parted(good, len(names))
     trained, bad = _values(for_rule, names), _values(defects, names)
     guarantee = guarantee_from_count(len(for_threshold), budget, confidence)
@@ -117,7 +121,7 @@ def _parted(good: Sequence[Observation], num_signs: int) -> tuple[Sequence[Obser
     """Part good photos, in the order of their hashes, into those for the rule and those for the threshold."""
     if num_signs == 1:
         return good, good
-    count = min(max(MIN_RULE, round(RULE_SHARE * len(good))), MAX_RULE)
+    count = min(max(MIN_RULE, round(RULE_SHARE * len(good))), MAX_RULE, len(good) // 2)
     return good[:count], good[count:]
 
 

@@ -25,7 +25,7 @@ from judo_edge.errors import InputError
 if TYPE_CHECKING:
     from judo_edge.calibration.decision import PartDecision
     from judo_edge.calibration.fit import Fit, Observation
-    from judo_edge.runtime import Inspector
+    from judo_edge.runtime import Inspector, ReferenceStore
     from judo_edge.runtime.calibrating import LabelledPhoto
     from judo_edge.runtime.decisions import DecisionStore
 
@@ -58,32 +58,39 @@ def calibrate_decision(
 
     The photos must be none of the enrolled references, and taken as the line takes them: the promise is about such.
     """
-    from judo_edge.runtime.decisions import DecisionStore
-
-    shelf = DecisionStore(store)
-    if show or use is not None:
-        return _shown(shelf, part, use)
-    if not (bundle and good):
-        raise InputError("nothing to calibrate on", "a bundle and --good, or --list, or --use", "name good photos")
     from judo_edge.calibration.conformal import guarantee_from_count
     from judo_edge.calibration.fit import fit_from_observations
     from judo_edge.runtime import Inspector, ReferenceStore, engine_from_bundle
-    from judo_edge.runtime.calibrating import circumstances_of, decision_from_fit, labelled_photos
+    from judo_edge.runtime.calibrating import circumstances_of, decision_from_fit
+    from judo_edge.runtime.decisions import DecisionStore
 
+    shelf, references = DecisionStore(store), ReferenceStore(store)
+    if show or use is not None:
+        _show_versions(shelf, part, use)
+        return
     guarantee_from_count(1, budget, confidence)  # a budget that makes no sense is refused before the first photo
-    references = ReferenceStore(store)
-    photos_of_references, enrolled = references.photos(part), references.references(part)
-    known = {reference.sha256: reference.reference_id for reference in enrolled}
-    photos = labelled_photos(_paths(good), _paths(defects or []), known)
+    photos = _photos(references, part, good or [], defects or [])
     opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, engine_name, threads) as engine:
-        inspector = Inspector(opened, engine, photos_of_references, accept_failed=accept_failed or ())
-        seen = _observed(inspector, part, photos)
-        fit = fit_from_observations(seen, budget, confidence, sign or ())
-        circumstances = circumstances_of(opened, engine_name, known.values())
+        inspector = Inspector(opened, engine, references.photos(part), accept_failed=accept_failed or ())
+        fit = fit_from_observations(_observed(inspector, part, photos), budget, confidence, sign or ())
+        used = [reference.reference_id for reference in references.references(part)]
+        circumstances = circumstances_of(opened, engine_name, used)
         decision = shelf.add(decision_from_fit(part, fit, circumstances, engine))
     _show_fit(fit)
     typer.echo(f"decision {decision.version} of part {part} is in use: {decision.guarantee.text}")
+
+
+def _photos(
+    references: ReferenceStore, part: str, good: Sequence[str], defects: Sequence[str]
+) -> tuple[LabelledPhoto, ...]:
+    """Find and check the photos before anything is loaded."""
+    from judo_edge.runtime.calibrating import labelled_photos
+
+    if not good:
+        raise InputError("nothing to calibrate on", "--good, --list or --use", "name photos of good parts")
+    enrolled = {reference.sha256: reference.reference_id for reference in references.references(part)}
+    return labelled_photos(_paths(good), _paths(defects), enrolled)
 
 
 def _paths(patterns: Sequence[str]) -> list[Path]:
@@ -110,7 +117,7 @@ def _observed(inspector: Inspector, part: str, photos: Sequence[LabelledPhoto]) 
     return seen
 
 
-def _shown(shelf: DecisionStore, part: str, use: int | None) -> None:
+def _show_versions(shelf: DecisionStore, part: str, use: int | None) -> None:
     """Put a version in use if one is named, and list all of them."""
     from judo_edge.terminal import print_table
 
