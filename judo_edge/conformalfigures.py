@@ -14,7 +14,9 @@ import numpy as np
 from judo_edge.adapt.drawing.pairs import draw_pair
 from judo_edge.adapt.drawing.parts import Rng
 from judo_edge.bundle import Bundle
-from judo_edge.calibration.fit import Observation, fit_from_observations
+from judo_edge.calibration.combination import Array, combination_from_signs
+from judo_edge.calibration.conformal import guarantee_from_count
+from judo_edge.calibration.fit import Observation, common_signs, parted, threshold_from_signs
 from judo_edge.core import Frame
 from judo_edge.runtime.calibrating import evidence_from_verdict
 from judo_edge.runtime.engines import engine_from_bundle
@@ -66,16 +68,21 @@ def drawn_observations(bundle: Bundle, kind: str, count: int, threads: int = 0) 
 
 
 def conformal_figures(seen: list[Observation], num_photos: int, signs: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return promise and realised rate of the first `num_photos`, and of many other choices of as many."""
-    fit = fit_from_observations(seen[:num_photos], BUDGET, CONFIDENCE, signs)
-    rates = np.array([_rate(seen, chosen, signs) for chosen in _choices(len(seen), num_photos)])
-    rate = _rate(seen, np.arange(num_photos), signs)
-    promise = fit.guarantee
+    """Return promise and realised rate of the first `num_photos`, and of many other choices of as many.
+
+    Parts that lack a sign are left out: they are not decidable, and nothing is promised of them.
+    """
+    names = signs or common_signs(seen)
+    known = [[one.evidence[name] for name in names] for one in seen if set(names) <= set(one.evidence)]
+    values, rng = np.array(known, dtype=np.float64), np.random.default_rng(0)
+    promise = guarantee_from_count(len(parted(values[:num_photos], len(names))[1]), BUDGET, CONFIDENCE)
+    rate = realised_rate(names, values, num_photos, promise.rank)
+    rates = [realised_rate(names, rng.permutation(values), num_photos, promise.rank) for _ in range(NUM_PARTINGS)]
     return {
-        "signs": list(fit.rule.needs),
+        "signs": list(names),
         "photos": num_photos,
         "threshold_photos": promise.num_photos,
-        "fresh": len(seen) - num_photos,
+        "fresh": len(values) - num_photos,
         "budget": promise.budget,
         "confidence": promise.confidence,
         "expected_rate": promise.expected_rate,
@@ -83,27 +90,15 @@ def conformal_figures(seen: list[Observation], num_photos: int, signs: tuple[str
         "rate": rate,
         "is_within_bound": rate <= promise.rate_bound,
         "partings": len(rates),
-        "partings_mean_rate": float(rates.mean()),
-        "partings_within_budget": float((rates <= promise.budget).mean()),
-        "partings_within_bound": float((rates <= promise.rate_bound).mean()),
+        "partings_mean_rate": float(np.mean(rates)),
+        "partings_within_budget": float(np.mean(np.array(rates) <= promise.budget)),
+        "partings_within_bound": float(np.mean(np.array(rates) <= promise.rate_bound)),
     }
 
 
-def _choices(total: int, count: int) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    rng = np.random.default_rng(0)
-    for _ in range(NUM_PARTINGS):
-        yield rng.permutation(total)[:count]
-
-
-def _rate(seen: list[Observation], chosen: np.ndarray[Any, np.dtype[np.int64]], signs: tuple[str, ...]) -> float:
-    """Return the share of the parts that were not chosen which the threshold of the chosen ones rejects.
-
-    Parts that lack a sign are left out: nothing is promised of them, they are not decidable.
-    """
-    inside = set(chosen.tolist())
-    fit = fit_from_observations([seen[index] for index in chosen], BUDGET, CONFIDENCE, signs)
-    fresh = [
-        one.evidence for index, one in enumerate(seen) if index not in inside and not fit.rule.missing(one.evidence)
-    ]
-    values = np.array([[evidence[name] for name in fit.rule.needs] for evidence in fresh])
-    return float((fit.rule.scores(values) > fit.threshold).mean())
+def realised_rate(names: tuple[str, ...], values: Array, num_photos: int, rank: int) -> float:
+    """Return the share of the parts behind the first `num_photos` of (N, K) that the threshold of those rejects."""
+    for_rule, for_threshold = parted(values[:num_photos], len(names))
+    rule = combination_from_signs(names, for_rule)
+    threshold = threshold_from_signs(rule, for_threshold, rank)
+    return float((rule.scores(values[num_photos:]) > threshold).mean())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from judo_edge.calibration.decision import PhotoUse
 from judo_edge.errors import InputError
 
 Array = npt.NDArray[np.float64]
+Photos = TypeVar("Photos", Sequence["Observation"], Array)
 MIN_GOOD = 20
 """Fewest good photos that say anything."""
 RULE_SHARE, MIN_RULE, MAX_RULE = 0.25, 10, 100
@@ -42,7 +44,7 @@ class Observation:
     """Named signs, larger is worse; empty when the photo could not be inspected."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """What the photos came to."""
 
@@ -76,14 +78,14 @@ def fit_from_observations(
     good, defects = _of(used, False), _of(used, True)
     if len(good) < min_good:
         raise InputError(f"{len(good)} usable good photos", f"at least {min_good}", "photograph more good parts")
-    for_rule, for_threshold = _parted(good, len(names))
+    for_rule, for_threshold = parted(good, len(names))
     trained, bad = _values(for_rule, names), _values(defects, names)
     guarantee = guarantee_from_count(len(for_threshold), budget, confidence)
     rule = combination_from_signs(names, trained, bad)
     held = _values(for_threshold, names)
     return Fit(
         rule=rule,
-        threshold=_threshold(rule, held, guarantee.rank),
+        threshold=threshold_from_signs(rule, held, guarantee.rank),
         guarantee=guarantee,
         photos=_uses(for_rule, for_threshold, defects),
         left_out=_left_out(observations, names),
@@ -103,6 +105,20 @@ def common_signs(observations: Sequence[Observation]) -> tuple[str, ...]:
     return names
 
 
+def parted(good: Photos, num_signs: int) -> tuple[Photos, Photos]:
+    """Part good photos, in an order that knows nothing of their scores, into those for the rule and the threshold."""
+    if num_signs == 1:
+        return good, good
+    count = min(max(MIN_RULE, round(RULE_SHARE * len(good))), MAX_RULE, len(good) // 2)
+    return good[:count], good[count:]
+
+
+def threshold_from_signs(rule: Combination, held: Array, rank: int) -> float:
+    """Return the threshold in nats from signs (n, K) of good parts in the order of `rule.needs`."""
+    threshold = threshold_from_scores(rule.scores(held), rank)
+    return threshold + ROUNDING * max(1.0, abs(threshold))
+
+
 def _check_unique(observations: Sequence[Observation]) -> None:
     repeated = [sha256 for sha256, count in Counter(one.sha256 for one in observations).items() if count > 1]
     if repeated:
@@ -117,22 +133,9 @@ def _of(observations: Sequence[Observation], is_defect: bool) -> list[Observatio
     return [one for one in observations if one.is_defect is is_defect]
 
 
-def _parted(good: Sequence[Observation], num_signs: int) -> tuple[Sequence[Observation], Sequence[Observation]]:
-    """Part good photos, in the order of their hashes, into those for the rule and those for the threshold."""
-    if num_signs == 1:
-        return good, good
-    count = min(max(MIN_RULE, round(RULE_SHARE * len(good))), MAX_RULE, len(good) // 2)
-    return good[:count], good[count:]
-
-
 def _values(observations: Sequence[Observation], names: Sequence[str]) -> Array:
     rows = [[float(one.evidence[name]) for name in names] for one in observations]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
-
-
-def _threshold(rule: Combination, held: Array, rank: int) -> float:
-    threshold = threshold_from_scores(rule.scores(held), rank)
-    return threshold + ROUNDING * max(1.0, abs(threshold))
 
 
 def _uses(
@@ -161,5 +164,5 @@ def _caught(names: Sequence[str], good: Array, defects: Array, held: Array, rank
     caught = np.zeros(len(defects), dtype=np.bool_)
     for number in np.unique(fold):
         rule = combination_from_signs(names, good, defects[fold != number])
-        caught[fold == number] = rule.scores(defects[fold == number]) > _threshold(rule, held, rank)
+        caught[fold == number] = rule.scores(defects[fold == number]) > threshold_from_signs(rule, held, rank)
     return tuple(caught.tolist())

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 STRENGTH = 1.0
-NUM_STEPS = 3000
+NUM_STEPS, TOLERANCE = 3000, 1e-7
+"""Most steps, and the change of every weight below which no more are taken."""
 
 
 def weights_from_labels(
@@ -28,6 +29,8 @@ def weights_from_labels(
         gradient[:-1] += pull * (ahead[:-1] - prior)
         moved = ahead - step * gradient
         moved[:-1] = np.maximum(moved[:-1], 0)
+        if np.abs(moved - point).max() < TOLERANCE:
+            return moved[:-1]
         following = (1 + float(np.sqrt(1 + 4 * momentum**2))) / 2
         point, ahead = moved, moved + (momentum - 1) / following * (moved - point)
         momentum = following

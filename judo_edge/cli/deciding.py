@@ -127,7 +127,7 @@ def _show_versions(shelf: DecisionStore, part: str, use: int | None) -> None:
     if not versions:
         raise InputError(f"no decision of part {part!r} in {shelf.folder}", action="make one: give --good")
     rows = [_version_row(decision, active is not None and decision.version == active.version) for decision in versions]
-    print_table(("version", "", "created", "budget", "confidence", "photos", "threshold", "signs"), rows)
+    print_table(("version", "made", "budget", "confidence", "threshold", "signs"), rows)
 
 
 def _version_row(decision: PartDecision, is_in_use: bool) -> tuple[str, ...]:
@@ -135,14 +135,12 @@ def _version_row(decision: PartDecision, is_in_use: bool) -> tuple[str, ...]:
 
     promise = decision.guarantee
     return (
-        str(decision.version),
-        "in use" if is_in_use else "",
-        decision.created,
+        f"{decision.version}{' in use' if is_in_use else ''}",
+        decision.created[:16].replace("T", " "),
         percent_text(promise.budget),
         percent_text(promise.confidence),
-        str(len(decision.photos)),
         f"{decision.threshold:.3f}",
-        ", ".join(decision.rule.needs),
+        "\n".join(decision.rule.needs),
     )
 
 
