@@ -27,7 +27,7 @@ def weights_from_labels(
     for _ in range(NUM_STEPS):
         gradient = padded.T @ (share * (_probabilities(padded @ ahead) - is_defect))
         gradient[:-1] += pull * (ahead[:-1] - prior)
-        moved = ahead - step * gradient
+        moved: Array = ahead - step * gradient
         moved[:-1] = np.maximum(moved[:-1], 0)
         if np.abs(moved - point).max() < TOLERANCE:
             return moved[:-1]

@@ -68,8 +68,10 @@ def calibrate_decision(
     if show or use is not None:
         _show_versions(shelf, part, use)
         return
+    if not (bundle and good):
+        raise InputError("nothing to calibrate on", "BUNDLE and --good, --list or --use", "name photos of good parts")
     guarantee_from_count(1, budget, confidence)  # a budget that makes no sense is refused before the first photo
-    photos = _photos(references, part, good or [], defects or [])
+    photos = _photos(references, part, good, defects or [])
     opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, engine_name, threads) as engine:
         inspector = Inspector(opened, engine, references.photos(part), accept_failed=accept_failed or ())
@@ -87,8 +89,6 @@ def _photos(
     """Find and check the photos before anything is loaded."""
     from judo_edge.runtime.calibrating import labelled_photos
 
-    if not good:
-        raise InputError("nothing to calibrate on", "--good, --list or --use", "name photos of good parts")
     enrolled = {reference.sha256: reference.reference_id for reference in references.references(part)}
     return labelled_photos(_paths(good), _paths(defects), enrolled)
 

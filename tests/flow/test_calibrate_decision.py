@@ -120,7 +120,7 @@ def test_wrong_settings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a confidence of 90.0" in refused(capsys, *start, "--confidence", "90")
     assert "0 usable good photos" in refused(capsys, *start, "--sign", "smell")
     assert "nothing to calibrate on" in refused(capsys, "bundle", "--part", "lid")
-    assert "not a folder" in refused(capsys, "", "--part", "lid", "--good", "good")
+    assert "nothing to calibrate on" in refused(capsys, "--part", "lid", "--good", "good")
     assert "no reference of part 'base'" in refused(capsys, "bundle", "--part", "base", "--good", "good")
     assert "no decision 1 of part 'lid'" in refused(capsys, "--part", "lid", "--use", "1")
     assert "no decision of part 'lid'" in refused(capsys, "--part", "lid", "--list")
