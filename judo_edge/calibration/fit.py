@@ -74,8 +74,7 @@ def fit_from_observations(
     """
     _check_unique(observations)
     names = tuple(signs) or common_signs(observations)
-    used = sorted((one for one in observations if _has_all(one, names)), key=lambda one: one.sha256)
-    good, defects = _of(used, False), _of(used, True)
+    good, defects = _usable(observations, names, False), _usable(observations, names, True)
     if len(good) < min_good:
         raise InputError(f"{len(good)} usable good photos", f"at least {min_good}", "photograph more good parts")
     for_rule, for_threshold = parted(good, len(names))
@@ -129,8 +128,10 @@ def _has_all(one: Observation, names: Sequence[str]) -> bool:
     return all(np.isfinite(one.evidence.get(name, np.nan)) for name in names)
 
 
-def _of(observations: Sequence[Observation], is_defect: bool) -> list[Observation]:
-    return [one for one in observations if one.is_defect is is_defect]
+def _usable(observations: Sequence[Observation], names: Sequence[str], is_defect: bool) -> list[Observation]:
+    """Return the photos of one label that have all signs, in the order of their hashes."""
+    used = (one for one in observations if one.is_defect is is_defect and _has_all(one, names))
+    return sorted(used, key=lambda one: one.sha256)
 
 
 def _values(observations: Sequence[Observation], names: Sequence[str]) -> Array:
