@@ -15,7 +15,7 @@ from judo_edge.adapt.drawing.pairs import draw_pair
 from judo_edge.adapt.drawing.parts import Rng
 from judo_edge.bundle import Bundle
 from judo_edge.calibration.combination import Array, combination_from_signs
-from judo_edge.calibration.conformal import guarantee_from_count
+from judo_edge.calibration.conformal import Guarantee, chance_of_count, guarantee_from_count
 from judo_edge.calibration.fit import Observation, common_signs, parted, threshold_from_signs
 from judo_edge.core import Frame
 from judo_edge.runtime.calibrating import evidence_from_verdict
@@ -77,12 +77,15 @@ def conformal_figures(seen: list[Observation], num_photos: int, signs: tuple[str
     values, rng = np.array(known, dtype=np.float64), np.random.default_rng(0)
     promise = guarantee_from_count(len(parted(values[:num_photos], len(names))[1]), BUDGET, CONFIDENCE)
     rate = realised_rate(names, values, num_photos, promise.rank)
-    rates = [realised_rate(names, rng.permutation(values), num_photos, promise.rank) for _ in range(NUM_PARTINGS)]
+    rates = np.array(
+        [realised_rate(names, rng.permutation(values), num_photos, promise.rank) for _ in range(NUM_PARTINGS)]
+    )
+    fresh = len(values) - num_photos
     return {
         "signs": list(names),
         "photos": num_photos,
         "threshold_photos": promise.num_photos,
-        "fresh": len(values) - num_photos,
+        "fresh": fresh,
         "budget": promise.budget,
         "confidence": promise.confidence,
         "expected_rate": promise.expected_rate,
@@ -90,10 +93,17 @@ def conformal_figures(seen: list[Observation], num_photos: int, signs: tuple[str
         "rate": rate,
         "is_within_bound": rate <= promise.rate_bound,
         "partings": len(rates),
-        "partings_mean_rate": float(np.mean(rates)),
-        "partings_within_budget": float(np.mean(np.array(rates) <= promise.budget)),
-        "partings_within_bound": float(np.mean(np.array(rates) <= promise.rate_bound)),
+        "partings_mean_rate": float(rates.mean()),
+        "partings_within_budget": float((rates <= promise.budget).mean()),
+        "partings_within_budget_by_law": chance_within_sample(promise, fresh, promise.budget),
+        "partings_within_bound": float((rates <= promise.rate_bound).mean()),
+        "partings_within_bound_by_law": chance_within_sample(promise, fresh, promise.rate_bound),
     }
+
+
+def chance_within_sample(promise: Guarantee, num_fresh: int, rate: float) -> float:
+    """Return what share of partings should show at most `rate`: a finite number of fresh parts blurs the Beta law."""
+    return chance_of_count(promise.num_photos, promise.rank, num_fresh, int(rate * num_fresh + 1e-9))
 
 
 def realised_rate(names: tuple[str, ...], values: Array, num_photos: int, rank: int) -> float:

@@ -32,6 +32,7 @@ from judo_edge.core import Floats
 from judo_edge.errors import InputError, JudoEdgeError, OutputError
 from judo_edge.evaluate import ItemReferences
 from judo_edge.figures import NUM_REFERENCES, real_sets
+from judo_edge.files import sha256_of_bytes
 from judo_edge.items import Item, items_from_csv
 from judo_edge.metrics import Estimate, auroc, estimate, share
 from judo_edge.runtime.calibrating import evidence_from_verdict
@@ -66,8 +67,9 @@ class Seen:
     """(rows, cols) by source."""
 
     def observation(self) -> Observation:
-        """Return what a decision is fitted on; the line of the file stands for the photo's hash."""
-        return Observation(f"{self.item.line:064x}", self.item.is_defect, self.evidence)
+        """Return what a decision is fitted on; a hash of the line and the name stands for that of the pixels."""
+        name = sha256_of_bytes(f"{self.item.line} {self.item.image.name}".encode())
+        return Observation(name, self.item.is_defect, self.evidence)
 
 
 def main() -> int:

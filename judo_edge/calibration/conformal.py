@@ -107,6 +107,19 @@ def chance_within(num_photos: int, rank: int, rate: float) -> float:
     return min(1.0, max(0.0, 1.0 - math.fsum(math.exp(log) for log in logs)))
 
 
+def chance_of_count(num_photos: int, rank: int, num_fresh: int, count: int) -> float:
+    """Return P(at most `count` of `num_fresh` good parts are rejected): the Beta law seen through a finite sample.
+
+    Beta-binomial: of all orders of the n + m scores, those with j fresh ones above the threshold.
+    """
+    orders = _log_ways(num_photos + num_fresh, num_fresh)
+    logs = (
+        _log_ways(j + rank - 1, j) + _log_ways(num_photos - rank + num_fresh - j, num_fresh - j) - orders
+        for j in range(min(count, num_fresh) + 1)
+    )
+    return min(1.0, math.fsum(math.exp(log) for log in logs))
+
+
 def rate_bound(num_photos: int, rank: int, level: float) -> float:
     """Return the rate that is not exceeded with confidence `level`, by bisection to 1e-12."""
     low, high = 0.0, 1.0
@@ -133,5 +146,8 @@ def _rank(num_photos: int, budget: float, confidence: float) -> int:
 
 
 def _log_binomial(trials: int, count: int, p: float) -> float:
-    ways = math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
-    return ways + count * math.log(p) + (trials - count) * math.log1p(-p)
+    return _log_ways(trials, count) + count * math.log(p) + (trials - count) * math.log1p(-p)
+
+
+def _log_ways(trials: int, count: int) -> float:
+    return math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from judo_edge.calibration.conformal import (
+    chance_of_count,
     chance_within,
     guarantee_from_count,
     photos_needed,
@@ -41,6 +42,15 @@ def test_photos_needed_are_the_fewest(budget: float, confidence: float, count: i
 def test_the_maximum_has_its_closed_form() -> None:
     assert chance_within(200, 1, 0.01) == pytest.approx(1 - 0.99**200)
     assert rate_bound(200, 1, 0.95) == pytest.approx(1 - 0.05 ** (1 / 200))
+
+
+@pytest.mark.parametrize(("rank", "count"), [(1, 0), (1, 4), (3, 6)])
+def test_a_finite_sample_follows_the_beta_binomial_law(rank: int, count: int) -> None:
+    scores = np.random.default_rng(1).random((NUM_DRAWS, 150))
+    thresholds = np.sort(scores[:, :50], axis=1)[:, -rank]
+    seen = (scores[:, 50:] > thresholds[:, None]).sum(axis=1)
+    assert (seen <= count).mean() == pytest.approx(chance_of_count(50, rank, 100, count), abs=0.012)
+    assert chance_of_count(50, rank, 100, 100) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("num_photos", [230, 388, 1000, 5000])
