@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test bindings check bench recipes nano clean
+.PHONY: demo test bindings check bench recipes decision nano clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ bench: $(BIN)/.ready  ## the README's accuracy figures; DATA=folder of labelled 
 
 recipes: $(BIN)/.ready  ## every recipe against float32, JUDO-nano; DATA=folder of labelled sets
 	$(BIN)/python -m judo_edge.recipefigures --out $(BENCH)-recipes --data $(DATA)
+
+decision: $(BIN)/.ready  ## signs of a defect alone and combined at a stated budget; DATA=folder of labelled sets
+	$(BIN)/python -m judo_edge.decisionfigures --out $(BENCH)-decision --data $(DATA)
+	$(BIN)/python -m judo_edge.decisionfigures --conformal
 
 nano: $(BIN)/.ready  ## remake the shipped JUDO-nano from nothing (about 100 minutes on two cores)
 	$(BIN)/python -m judo_edge.adapt --out build/judo-nano

@@ -19,6 +19,7 @@ from judo_edge import __version__
 from judo_edge.cli import benching as benching
 from judo_edge.cli import building as building
 from judo_edge.cli import calibrating as calibrating
+from judo_edge.cli import deciding as deciding
 from judo_edge.cli import exporting as exporting
 from judo_edge.cli import fitting as fitting
 from judo_edge.cli import inspecting as inspecting

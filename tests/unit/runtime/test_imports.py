@@ -13,7 +13,16 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("module", ["judo_edge.runtime", "judo_edge.evaluate", "judo_edge.cli"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "judo_edge.runtime",
+        "judo_edge.runtime.calibrating",
+        "judo_edge.runtime.decisions",
+        "judo_edge.evaluate",
+        "judo_edge.cli",
+    ],
+)
 def test_import_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & sys.modules.keys()))".replace(
         repr(HEAVY), f"set({HEAVY!r})"
