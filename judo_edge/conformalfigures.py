@@ -54,6 +54,10 @@ class DrawnGoodParts:
         assert self._reference is not None, "pick is called for a drawn frame"
         return self._reference
 
+    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the reference of the frame that was drawn last as the only one."""
+        return (self.pick(frame),)
+
 
 def drawn_observations(bundle: Bundle, kind: str, count: int, threads: int = 0) -> list[Observation]:
     """Draw good parts and inspect them under a bar."""

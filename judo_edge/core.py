@@ -124,7 +124,9 @@ class Verdict:
     reason: str
     """Why, in words: the model's reason, or the fault."""
     score: float | None
-    """Anomaly score, larger is worse, in logits; None when nothing was decided."""
+    """Anomaly score, larger is worse: logits where JUDO's words decided, nats of surprise where a calibrated rule did.
+
+    None when nothing was decided."""
     margins: Mapping[str, float] = field(default_factory=dict)
     """The named logit margins that the score was made from."""
     reply: Reply | None = None

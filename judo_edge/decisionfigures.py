@@ -38,7 +38,8 @@ from judo_edge.metrics import Estimate, auroc, estimate, share
 from judo_edge.runtime.calibrating import evidence_from_verdict
 from judo_edge.runtime.cells import cell_scores_from_mask
 from judo_edge.runtime.engines import engine_from_bundle
-from judo_edge.runtime.inspector import Inspection, Inspector
+from judo_edge.runtime.inspection import Inspection
+from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.margins import MASK_MARGIN
 from judo_edge.runtime.run import inspected
 from judo_edge.runtime.sources.folder import FolderSource
@@ -122,9 +123,10 @@ def seen_items(bundle: Bundle, items: Sequence[Item], name: str) -> list[Seen]:
     source, references = FolderSource(tuple(item.image for item in items), name), _references(items)
     with engine_from_bundle(bundle) as engine, bar() as progress:
         task = progress.add_task(name, total=len(items), state="")
-        seen = []
-        for item, (_, inspection) in zip(items, inspected(Inspector(bundle, engine, references), source), strict=True):
-            seen.append(Seen(item, evidence_from_verdict(inspection.verdict), _cells(inspection)))
+        seen, inspector = [], Inspector(bundle, engine, references)
+        for item, (_, inspection) in zip(items, inspected(inspector, source), strict=True):
+            cells = _cells(inspection, inspector.grid)
+            seen.append(Seen(item, evidence_from_verdict(inspection.verdict), cells))
             progress.advance(task)
     return seen
 
@@ -133,13 +135,13 @@ def _references(items: Sequence[Item]) -> ItemReferences:
     return ItemReferences(items, items, NUM_REFERENCES)
 
 
-def _cells(inspection: Inspection) -> dict[str, Floats]:
+def _cells(inspection: Inspection, grid: tuple[int, int]) -> dict[str, Floats]:
     """Return the cells' scores by source: the marked mask, the dense probe, the feature map."""
     reply = inspection.verdict.reply
     found = {
         "JUDO alone": cell_scores_from_mask(reply.mask) if reply and reply.mask else None,
         "probe alone": inspection.cell_scores,
-        "feature distance alone": getattr(inspection, "feature_cells", None),
+        "feature distance alone": inspection.features.cells(*grid) if inspection.features else None,
     }
     return {name: cells for name, cells in found.items() if cells is not None}
 

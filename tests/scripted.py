@@ -125,6 +125,7 @@ class ScriptedEngine:
         self.length = 0
         self._ids: list[int] = []
         self._step = self._prompt = 0
+        self._is_reread = False
 
     def __enter__(self) -> ScriptedEngine:
         return self
@@ -149,7 +150,8 @@ class ScriptedEngine:
         return np.zeros((end - begin, LAYERS, 2, 1, KV_HEADS, HEAD_DIM), np.float32)
 
     def rewind(self, length: int) -> None:
-        self.length, self._step = length, length - self._prompt + 1
+        self._is_reread = length < self._prompt  # another question about the photos that were read
+        self.length, self._step = length, max(0, length - self._prompt + 1)
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Return the logits of the next scripted tokens, whatever was read; after the script its last one again."""
@@ -159,7 +161,8 @@ class ScriptedEngine:
             raise ZeroDivisionError("a bug")
         if is_prompt := not self._prompt:
             self._begin(inputs_embeds)
-            self._prompt = self.length - len(rows) + 1  # a draft behind the prompt is no part of it
+        if is_prompt or self._is_reread:
+            self._prompt, self._is_reread = self.length - len(rows) + 1, False  # a draft is no part of the prompt
         logits = np.zeros((1, len(rows), tokenizer().get_vocab_size()), dtype=np.float32)
         for row in range(len(rows)):
             logits[0, row, self._ids[min(self._step + row, len(self._ids) - 1)]] = 8.0

@@ -61,8 +61,8 @@ def calibrate_decision(
     from judo_edge.calibration.conformal import guarantee_from_count
     from judo_edge.calibration.fit import fit_from_observations
     from judo_edge.runtime import Inspector, ReferenceStore, engine_from_bundle
-    from judo_edge.runtime.calibrating import circumstances_of, decision_from_fit
-    from judo_edge.runtime.decisions import DecisionStore
+    from judo_edge.runtime.calibrating import decision_from_fit
+    from judo_edge.runtime.decisions import DecisionStore, circumstances_of
 
     shelf, references = DecisionStore(store), ReferenceStore(store)
     if show or use is not None:
@@ -74,7 +74,8 @@ def calibrate_decision(
     photos = _photos(references, part, good, defects or [])
     opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, engine_name, threads) as engine:
-        inspector = Inspector(opened, engine, references.photos(part), accept_failed=accept_failed or ())
+        photos_of_part = references.photos(part)
+        inspector = Inspector(opened, engine, photos_of_part, accept_failed=accept_failed or (), store=references)
         fit = fit_from_observations(_observed(inspector, part, photos), budget, confidence, sign or ())
         used = [reference.reference_id for reference in references.references(part)]
         circumstances = circumstances_of(opened, engine_name, used)

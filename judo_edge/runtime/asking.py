@@ -58,10 +58,7 @@ class Asker:
 
         `prefix` are the keys and values of the prompt's first positions, which are then not read again.
         """
-        draft: tuple[int, ...] = ()
-        if self.drafter:
-            self.drafter.begin(evidence)
-            draft = self.drafter.next_draft(self._cap - 1)
+        draft = self._drafted(evidence)
         decoded = self.model.decoder.prefill(prompt, self._cap, draft, prefix)
         if decoded.cells is None:
             return None
@@ -70,6 +67,17 @@ class Asker:
         scores = cell_scores_from_probe(tokens, *self.model.grid)
         evidence.marked = CellMask.from_array(scores > 0)
         return scores
+
+    def read_on(self, prompt: PromptInputs, kept: int, evidence: Evidence) -> None:
+        """Read the prompt behind its first `kept` positions, which another question about the same photos has left."""
+        draft = self._drafted(evidence)
+        self.model.decoder.reread(prompt, kept, draft)
+
+    def _drafted(self, evidence: Evidence) -> tuple[int, ...]:
+        if self.drafter is None:
+            return ()
+        self.drafter.begin(evidence)
+        return self.drafter.next_draft(self._cap - 1)
 
     def write(self, tell: Tell, reasoning: Reasoning = Reasoning.ALWAYS) -> Generation:
         """Write the reply to the prompt that was read; `tell` is told what becomes known."""

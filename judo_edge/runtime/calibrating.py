@@ -5,13 +5,12 @@ Photos are looked at twice: once for what they are, so that a wrong list is refu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from judo_edge import __version__
-from judo_edge.bundle import Bundle
 from judo_edge.calibration.decision import Circumstances, PartDecision
 from judo_edge.calibration.fit import MIN_GOOD, Fit, Observation
 from judo_edge.core import Verdict
@@ -66,12 +65,6 @@ def observations(inspector: Inspector, part: str, photos: Sequence[LabelledPhoto
 def evidence_from_verdict(verdict: Verdict) -> Mapping[str, float]:
     """Return the signs of a verdict: its evidence, or JUDO's margins where nothing else was collected."""
     return verdict.evidence or verdict.margins
-
-
-def circumstances_of(bundle: Bundle, engine_name: str, reference_ids: Iterable[str]) -> Circumstances:
-    """Return what the decisions of a run depend on; the order of the references does not matter."""
-    ids = tuple(sorted(reference_ids))
-    return Circumstances(bundle_digest=bundle.subject_digest, engine=engine_name, reference_ids=ids)
 
 
 def decision_from_fit(part: str, fit: Fit, circumstances: Circumstances, engine: Engine) -> PartDecision:

@@ -6,8 +6,10 @@ the bundle, the engine and the references that it was made with, and is applied 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from judo_edge.bundle import Bundle
 from judo_edge.calibration.decision import Circumstances, PartDecision, decision_from_bytes
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors, sync_to_disk, write_atomic
@@ -86,6 +88,12 @@ class DecisionStore:
             return path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}", "a readable file", "check the store") from error
+
+
+def circumstances_of(bundle: Bundle, engine_name: str, reference_ids: Iterable[str]) -> Circumstances:
+    """Return what the decisions of a run depend on; the order of the references does not matter."""
+    ids = tuple(sorted(reference_ids))
+    return Circumstances(bundle_digest=bundle.subject_digest, engine=engine_name, reference_ids=ids)
 
 
 def applicable_decision(store: Path, part: str, circumstances: Circumstances) -> tuple[PartDecision | None, str]:

@@ -81,7 +81,7 @@ class Decoder:
         """Keep the engine; the cache is made at the first prompt."""
         self._engine = engine
         self._embed = embed
-        self._first_position = self._prompt_length = 0
+        self._first_position = self._prompt_length = self._room = 0
         self._rows: Floats | None = None
         self._draft: tuple[int, ...] = ()
         self.passes: list[Pass] = []
@@ -95,15 +95,18 @@ class Decoder:
         `prefix` (P, L, 2, 1, Hkv, hd) are the keys and values of the prompt's first P positions, which are then not
         read again. `cells` are those of the positions read, the drafted ones included.
         """
-        self._engine.start(prompt.embeds.shape[1] + max_new_tokens, prefix)
+        room = max(self._room, prompt.embeds.shape[1] + max_new_tokens)
+        self._engine.start(room, prefix)
+        self._room = room  # as much as the longest question so far: others about the same photos fit then
         self.passes = []
         return self._read_prompt(prompt, self._engine.length, draft)
 
-    def reread(self, prompt: PromptInputs, kept: int, draft: Sequence[int] = ()) -> Decoded:
-        """Read another prompt that shares its first `kept` positions with the present one; the cap stays as it is.
+    def has_room(self, prompt: PromptInputs, max_new_tokens: int) -> bool:
+        """Tell whether another prompt and its reply fit where `prefill` has made room."""
+        return int(prompt.embeds.shape[1]) + max_new_tokens <= self._room
 
-        Raises EngineError when it does not fit the room that `prefill` has made.
-        """
+    def reread(self, prompt: PromptInputs, kept: int, draft: Sequence[int] = ()) -> Decoded:
+        """Read another prompt that shares its first `kept` positions with the present one; see `has_room`."""
         self._engine.rewind(kept)
         self.passes = []
         return self._read_prompt(prompt, kept, draft)

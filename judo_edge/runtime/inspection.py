@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 from judo_edge.core import CellMask, Decision, Floats, Frame, Reply, Timing, Verdict
 from judo_edge.runtime.align import Alignment, cells_in_frame
+from judo_edge.runtime.decider import Outcome
 from judo_edge.runtime.decoder import Pass
 from judo_edge.runtime.generation import Generation
 from judo_edge.runtime.partfeatures import FeatureMap
 from judo_edge.runtime.references import ReferencePhoto
 from judo_edge.runtime.sources.folder import Unreadable
 from judo_edge.runtime.stopwatch import Stopwatch
+
+CELL_PROBE, FEATURE_DISTANCE = "cell_probe", "feature_distance"
+"""Names of signs beside JUDO's margins: the probe's largest cell, logits; the score of the feature map."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,16 @@ class Trace:
     passes: Sequence[Pass] = ()
     generation: Generation | None = None
     reply: Reply | None = None
+    judo: Decision | None = None
+
+    def evidence(self) -> dict[str, float]:
+        """Return the signs of a defect that are known, larger is worse: what a calibrated decision is made from."""
+        signs = dict(self.generation.margins) if self.generation else {}
+        if self.cell_scores is not None:
+            signs[CELL_PROBE] = float(self.cell_scores.max())
+        if self.features is not None:
+            signs[FEATURE_DISTANCE] = self.features.score
+        return signs
 
     def inspection(self, verdict: Verdict) -> Inspection:
         """Return the verdict with what led to it."""
@@ -56,17 +70,15 @@ class Trace:
         return Inspection(verdict, self.reference, self.cell_scores, ids, self.features, self.alignment)
 
 
-def verdict_from_trace(
-    frame: Frame | Unreadable, trace: Trace, decision: Decision, reason: str, score: float | None
-) -> Verdict:
+def verdict_from_trace(frame: Frame | Unreadable, trace: Trace, outcome: Outcome) -> Verdict:
     """Return the verdict on a frame with all that is known of it."""
     generation = trace.generation
     return Verdict(
         frame_id=frame.frame_id,
         part=frame.part,
-        decision=decision,
-        reason=reason,
-        score=score,
+        decision=outcome.decision,
+        reason=outcome.reason,
+        score=outcome.score,
         margins=dict(generation.margins) if generation else {},
         reply=trace.reply,
         reference_id=trace.reference.reference_id if trace.reference else None,
@@ -77,9 +89,13 @@ def verdict_from_trace(
         num_passes=len(trace.passes),
         num_drafted=sum(run.num_drafted for run in trace.passes),
         num_accepted=sum(run.num_accepted for run in trace.passes),
+        evidence=trace.evidence(),
+        judo=trace.judo,
+        threshold=outcome.threshold,
     )
 
 
 def undecidable(frame: Frame | Unreadable, reason: str, trace: Trace | None = None) -> Verdict:
     """Return the verdict on a frame that could not be inspected."""
-    return verdict_from_trace(frame, trace or Trace(), Decision.NOT_DECIDABLE, " ".join(reason.split()), None)
+    outcome = Outcome(Decision.NOT_DECIDABLE, " ".join(reason.split()), None, None)
+    return verdict_from_trace(frame, trace or Trace(), outcome)

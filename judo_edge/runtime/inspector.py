@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from judo_edge.bundle import Bundle
-from judo_edge.core import Decision, Event, EventKind, EventValue, Frame, Verdict
+from judo_edge.core import Event, EventKind, EventValue, Frame, Ints, Reply, Verdict
 from judo_edge.errors import InputError, JudoEdgeError
+from judo_edge.files import sha256_of_bytes
 from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.runtime.asking import Asker, Manner
+from judo_edge.runtime.decider import Decider
 from judo_edge.runtime.decision import decision_from_reply
 from judo_edge.runtime.decoder import PromptInputs
 from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory
+from judo_edge.runtime.embedding import Embedding
 from judo_edge.runtime.engines.base import Engine, KeysValues
-from judo_edge.runtime.gallery import Gallery
+from judo_edge.runtime.gallery import Chosen, Gallery
 from judo_edge.runtime.generation import Reasoning
 from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
-from judo_edge.runtime.margins import MASK_MARGIN
 from judo_edge.runtime.model import Model
 from judo_edge.runtime.partrecipe import PartRecipe
 from judo_edge.runtime.prefixes import PrefixStore
@@ -37,6 +42,17 @@ Emit = Callable[[Event], None]
 
 def _nothing(_: Event) -> None:
     """Let an event pass."""
+
+
+@dataclass
+class Shown:
+    """The frame that was brought beside its reference last."""
+
+    frame: Frame
+    query: Embedding
+    chosen: Chosen
+    ids: Ints | None = None
+    """Tokens of the prompt that the engine has read about them; None when it has read none."""
 
 
 class Inspector:
@@ -73,7 +89,11 @@ class Inspector:
         self.gallery = Gallery(self.model, references, self._recipe_of, arrays)
         vocabulary = bundle.manifest.files[bundle.manifest.tokenizer].sha256
         memory = ReplyMemory(store.folder if store else None, vocabulary)
-        self._asker = Asker(self.model, self.question, Manner(is_guarded, is_drafting), memory)
+        manner = Manner(is_guarded, is_drafting)
+        self._asker_of = lru_cache(maxsize=16)(lambda asked: Asker(self.model, asked, manner, memory))
+        self._asker = self._asker_of(self.question)
+        self._shown: Shown | None = None
+        self.decider = Decider(store, bundle, engine.name)
         self._prefixes = PrefixStore(engine, bundle, arrays, self._asker.exact)
 
     @property
@@ -115,6 +135,44 @@ class Inspector:
 
     def _judged(self, frame: Frame, trace: Trace, emit: Emit) -> Verdict:
         asker, stage = self._asker, trace.watch.stage
+        shown = self._show(frame, trace)
+        with stage("features"):
+            trace.features = self.gallery.compared(frame, shown.query)
+            evidence = Evidence(frame.part, trace.features.mask(*self.grid))
+        with stage("prefill"):
+            prompt = asker.prompt.juxtapose(shown.query.rows, shown.chosen.embedding.rows)
+            trace.cell_scores = asker.read(prompt, evidence, self._prefix(prompt, shown.chosen.photo))
+            shown.ids, trace.passes = asker.prompt.ids, self.model.decoder.passes
+        with stage("decode"):
+            reasoning = Reasoning(self._recipe_of(frame.part).reasoning)
+            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value), reasoning)
+        trace.watch.split(trace.passes)
+        with stage("parse"):
+            trace.reply = asker.reply(trace.generation)
+            trace.judo, words = decision_from_reply(trace.reply, self.question, trace.generation)
+            outcome = self.decider.decided(frame.part, trace.judo, words, trace.evidence())
+            return verdict_from_trace(frame, trace, outcome)
+
+    def ask(self, frame: Frame, question: Question, emit: Emit = _nothing) -> Reply:
+        """Put another question about a frame; of the frame looked at last only the question is read.
+
+        Raises JudoEdgeError when the frame or its reference cannot be read.
+        """
+        asker, trace = self._asker_of(question), Trace()
+        shown = self._shown if self._shown and self._shown.frame is frame else self._show(frame, trace)
+        prompt = asker.prompt.juxtapose(shown.query.rows, shown.chosen.embedding.rows)
+        evidence = Evidence(f"{frame.part}?{sha256_of_bytes(question.text.encode())[:12]}")
+        known, shown.ids = shown.ids, None
+        if known is not None and self.model.decoder.has_room(prompt, self.model.profile.max_new_tokens):
+            asker.read_on(prompt, _num_shared(asker.prompt.ids, known), evidence)
+        else:
+            asker.read(prompt, evidence, self._prefix(prompt, shown.chosen.photo))
+        shown.ids, trace.passes = asker.prompt.ids, self.model.decoder.passes
+        return asker.reply(asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value)))
+
+    def _show(self, frame: Frame, trace: Trace) -> Shown:
+        """Bring a frame beside its reference; the stages up to `reference`."""
+        stage, self._shown = trace.watch.stage, None
         with stage("align"):
             over = self._laid(frame, trace)
         with stage("patches"):
@@ -123,24 +181,9 @@ class Inspector:
             query = self.model.embedding(patches)
         with stage("reference"):
             chosen = self.gallery.chosen(frame, query, over)
-            trace.reference = chosen.photo
-            prompt = asker.prompt.juxtapose(query.rows, chosen.embedding.rows)
-            prefix = self._prefix(prompt, chosen.photo)
-        with stage("features"):
-            trace.features = self.gallery.compared(frame, query)
-            evidence = Evidence(frame.part, trace.features.mask(*self.grid))
-        with stage("prefill"):
-            trace.cell_scores = asker.read(prompt, evidence, prefix)
-            trace.passes = self.model.decoder.passes
-        with stage("decode"):
-            reasoning = Reasoning(self._recipe_of(frame.part).reasoning)
-            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value), reasoning)
-        trace.watch.split(trace.passes)
-        with stage("parse"):
-            trace.reply = asker.reply(trace.generation)
-            decision, reason = decision_from_reply(trace.reply, self.question, trace.generation)
-            score = None if decision is Decision.NOT_DECIDABLE else score_from_margins(trace.generation.margins)
-            return verdict_from_trace(frame, trace, decision, reason, score)
+        trace.reference = chosen.photo
+        self._shown = Shown(frame, query, chosen)
+        return self._shown
 
     def _laid(self, frame: Frame, trace: Trace) -> ReferencePhoto | None:
         """Lay the frame over its reference where its part's recipe asks for it."""
@@ -164,13 +207,11 @@ def _tell(frame: Frame, trace: Trace, emit: Emit, kind: EventKind, value: EventV
     emit(Event(kind, frame.frame_id, seconds, len(trace.passes), value))
 
 
-def score_from_margins(margins: Mapping[str, float]) -> float | None:
-    """Return the anomaly score in logits: JUDO's margin at the first mask token.
-
-    It is the earliest sign, and it does not depend on the prose that the answer's letter follows. None when the
-    reply never came to a mask.
-    """
-    return margins.get(MASK_MARGIN)
+def _num_shared(one: Ints, other: Ints) -> int:
+    """Count the tokens that two prompts begin with alike; at least the last of the first stays to be read."""
+    length = min(one.size - 1, other.size)
+    differ = np.flatnonzero(one[:length] != other[:length])
+    return int(differ[0]) if differ.size else length
 
 
 def _plain_recipe(_: str) -> PartRecipe:

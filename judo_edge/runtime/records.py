@@ -26,12 +26,18 @@ def record_from_verdict(verdict: Verdict, mask_file: str | None = None) -> Recor
         "decision": verdict.decision.value,
         "reason": verdict.reason,
         "score": verdict.score,
+        "threshold": verdict.threshold,
+        "judo": verdict.judo.value if verdict.judo else None,
         "margins": dict(verdict.margins),
+        "evidence": dict(verdict.evidence),
         "mask_file": mask_file,
         "reply": _reply_record(verdict.reply),
         "reference_id": verdict.reference_id,
         "num_tokens": verdict.num_tokens,
         "num_held": verdict.num_held,
+        "num_passes": verdict.num_passes,
+        "num_drafted": verdict.num_drafted,
+        "num_accepted": verdict.num_accepted,
         "seconds": {stage: round(seconds, 6) for stage, seconds in verdict.timing.seconds.items()},
     }
 

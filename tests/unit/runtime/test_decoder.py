@@ -178,7 +178,7 @@ def test_whatever_is_drafted_the_reply_is_the_same(seed: int) -> None:
         written.append(step.token)
         number += 1
     assert written == PLAIN
-    assert len(engine.kept) <= 4 + 30, "a draft never outgrows the room of the reply"
+    assert len(engine.kept) <= 4 + 30, "a draft never outgrows the reply's own room"
     assert sum(run.num_accepted for run in decoder.passes) + len(decoder.passes) >= len(written)
 
 

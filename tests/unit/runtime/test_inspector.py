@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from judo_edge.bundle import Bundle
-from judo_edge.core import CellMask, Decision, Frame, Image
+from judo_edge.core import CellMask, Decision, Floats, Frame, Image, Ints
 from judo_edge.errors import BundleError, InputError
 from judo_edge.protocol.profile import load_profile
-from judo_edge.protocol.questions import detection_question
+from judo_edge.protocol.questions import Question, QuestionType, detection_question
 from judo_edge.protocol.reply import text_from_parts
+from judo_edge.runtime.engines.base import Decoded
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
 from judo_edge.runtime.model import preprocessing_from_bundle
@@ -217,3 +218,39 @@ def test_prompt_without_two_photos_is_refused() -> None:
 def test_bad_reply_text_round_trips_through_the_tokenizer(bundle: Bundle) -> None:
     verdict = inspector(bundle, lambda red: BAD).inspect(frame(10))
     assert verdict.reply is not None and verdict.reply.text == BAD and verdict.reply.is_valid
+
+
+WHICH = Question(QuestionType.DEFECT_CLASSIFICATION, "What kind of defect is it?", ("Scratch.", "Dent."), None)
+
+
+def test_another_question_about_the_frame_reads_the_question_alone(bundle: Bundle) -> None:
+    engine = Watched(red_means_bad)
+    asked = Inspector(bundle, engine, reference())
+    shown = frame(250)
+    asked.look(shown)
+    engine.widths.clear()
+    reply = asked.ask(shown, WHICH)
+    assert reply.text == BAD and engine.num_encoded == 2, "query and reference, once each"
+    before_question = len(asked.prompt) - len(asked.prompt.ids) + int(asked.prompt.second_photo()[-1])
+    assert engine.widths[0] < len(asked.prompt) - before_question + 60
+    again = asked.ask(shown, WHICH)
+    assert again == reply and engine.num_encoded == 2
+
+
+def test_a_question_about_another_frame_reads_it_all(bundle: Bundle) -> None:
+    engine = Watched(red_means_bad)
+    asked = Inspector(bundle, engine, reference())
+    asked.look(frame(10))
+    assert asked.ask(frame(250, "other"), WHICH).text == BAD and engine.num_encoded == 3
+
+
+class Watched(ScriptedEngine):
+    """Notes how many positions each pass reads."""
+
+    def __init__(self, script: Callable[[float], str]) -> None:
+        super().__init__(script)
+        self.widths: list[int] = []
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        self.widths.append(inputs_embeds.shape[1])
+        return super().advance(inputs_embeds, positions, rows)

@@ -143,7 +143,7 @@ def test_force_replaces_an_earlier_run_only(tmp_path: Path) -> None:
     with RunOutput(out, FACTS, force=True) as output:
         output.add(frame("new"), Inspection(verdict("new"), reference()))
     assert [path.name for path in (out / "masks").iterdir()] == ["new.png"]
-    assert "old" not in (out / "verdicts.jsonl").read_text() and (out / "mine.txt").read_text() == "mine"
+    assert '"old"' not in (out / "verdicts.jsonl").read_text() and (out / "mine.txt").read_text() == "mine"
 
 
 def test_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
