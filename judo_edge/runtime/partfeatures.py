@@ -1,8 +1,8 @@
 """What a feature distance means for one part: learned from its enrolled good parts, each compared with the others.
 
 Two things are learned: whether the part always lies in the same place, and how far good parts differ where they differ
-most. One level serves the whole part. Levels for single places (mean and spread, smoothed and shrunk) were measured
-with 2, 8 and 30 references and told defects worse: a good part that differs at an edge makes that edge blind (LOG.md).
+most. One level serves the whole part: levels for single places (mean and spread, smoothed and shrunk) were no better on
+drawn parts with 2, 8 and 30 references, and worse on photos of real ones with 2 and 8 (LOG.md).
 """
 
 from __future__ import annotations

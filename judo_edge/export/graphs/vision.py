@@ -79,7 +79,7 @@ class VisionMerger(nn.Module):
     """The residual stream to visual tokens and to patch features, both in photo order.
 
     The features are the last block's stream as the merger reads it: normed, so that float16 holds them, and at no more
-    cost than one gather. On JUDO-nano no earlier block told defects better (LOG.md).
+    cost than one gather. On drawn pairs no earlier block of JUDO-nano told defects better (LOG.md).
     """
 
     inverse: Tensor
