@@ -92,10 +92,15 @@ def inspect(
     check_run_folder(out, force)
     source = FolderSource(paths_from_pattern(images), part)
     given = [photo_from_file(path) for path in _photos(reference or [])]
-    references = NearestReference(given) if given else ReferenceStore(store).photos(part)
+    shelf = ReferenceStore(store)
+    references = NearestReference(given) if given else shelf.photos(part)
     opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, engine_name, threads) as engine:
-        inspector = Inspector(opened, engine, references, accept_failed=accept_failed or ())
+        inspector = Inspector(
+            opened, engine, references, accept_failed=accept_failed or (), store=None if given else shelf
+        )
+        if not given and (note := inspector.decider.note(part)):
+            noted(note)
         known = acceptance_text(opened)
         facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source), known)
         output = RunOutput(out, facts, force)

@@ -17,7 +17,7 @@ from judo_edge.runtime.embedding import Embedding
 from judo_edge.runtime.embeddings import CacheCounts, EmbeddingCache, embedding_key
 from judo_edge.runtime.model import Model
 from judo_edge.runtime.partfeatures import FeatureMap, PartFeatures
-from judo_edge.runtime.partrecipe import PartRecipe
+from judo_edge.runtime.partrecipe import PartRecipe, Place
 from judo_edge.runtime.references import ReferencePhoto, References
 
 MAX_PARTS = 64
@@ -78,7 +78,9 @@ class Gallery:
 
     def compared(self, frame: Frame, query: Embedding) -> FeatureMap:
         """Return how far a frame is from all references of its part, place by place."""
-        return self._features(self._references.candidates(frame)).compare(query)
+        place = self._recipe_of(frame.part).place
+        return self._features(self._references.candidates(frame), place).compare(query)
 
-    def _part_features(self, photos: tuple[ReferencePhoto, ...]) -> PartFeatures:
-        return PartFeatures([self.embedding(photo) for photo in photos])
+    def _part_features(self, photos: tuple[ReferencePhoto, ...], place: Place) -> PartFeatures:
+        is_aligned = None if place == "learned" else place == "same"
+        return PartFeatures([self.embedding(photo) for photo in photos], is_aligned=is_aligned)

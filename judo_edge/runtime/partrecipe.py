@@ -19,6 +19,7 @@ LIMITS_FILE = "store.toml"
 
 AlignMethod = Literal["none", "ecc-translation", "ecc-euclidean", "ecc-affine", "features"]
 ReasoningPolicy = Literal["always", "nok-only", "on-demand"]
+Place = Literal["learned", "same", "anywhere"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,6 +40,8 @@ class PartRecipe(Frozen):
     """Of the reference, that the moved frame must cover."""
     min_correlation: Share = 0.6
     """Between the frame and its reference after aligning; what is less alike does not show the same scene."""
+    place: Place = "learned"
+    """Where a patch is looked for in the references: at its own place, anywhere, or as the references say."""
     reasoning: ReasoningPolicy = "always"
     """When the model writes down its reasons."""
     max_references: Annotated[int, Field(ge=1)] = 64
