@@ -1,0 +1,86 @@
+"""The rival's side of the talk: `python worker.py BACKEND.py` answers JSON lines on stdin with JSON lines on stdout.
+
+    {"op": "load", "model": PATH, "options": {...}, "threads": N}  ->  {"seconds": S}
+    {"op": "ask", "prompt": TEXT, "prompt_ids": [..], "photos": [NPY, NPY], "max_new_tokens": N, "end_ids": [..]}
+        ->  {"ids": [..], "text": TEXT, "seconds": S, "first_seconds": S, "reused": TEXT, "peak_bytes": N}
+
+`python worker.py BACKEND.py --probe` prints {"versions": {...}, "missing": [..]} and loads nothing. A failure is one
+line {"error": TEXT}. Whatever a library prints goes to stderr. Needs numpy and the rival's packages, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import resource
+import sys
+import time
+import types
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+
+def backend_from_file(path: str) -> types.ModuleType:
+    """Load a backend: a file with `PACKAGES` and a class `Backend`, which imports its library only when made."""
+    spec = importlib.util.spec_from_file_location("judo_edge_backend", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def probed(packages: tuple[str, ...]) -> dict[str, Any]:
+    """Return the versions of the packages that are installed, and the names of those that are not."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {"versions": versions, "missing": [package for package in packages if package not in versions]}
+
+
+def answered(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Let the backend write one reply; reading the photos from disk is not timed, all that the rival does is."""
+    import numpy as np
+
+    photos = [backend.photo_from_pixels(np.load(path, allow_pickle=False)) for path in request["photos"]]
+    started = time.perf_counter()
+    reply = backend.ask(request, photos)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {**reply, "seconds": seconds, "peak_bytes": peak}
+
+
+def served(module: types.ModuleType, requests: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield the answer to each line; the first must be `load`."""
+    backend = None
+    for line in requests:
+        request = json.loads(line)
+        if request["op"] == "load":
+            started = time.perf_counter()
+            backend = module.Backend(request["model"], request["options"], request["threads"])
+            yield {"seconds": time.perf_counter() - started}
+        else:
+            yield answered(backend, request)
+
+
+def main() -> int:
+    """Serve until stdin ends; returns the exit code."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print to stdout, which would break the talk
+    try:
+        module = backend_from_file(sys.argv[1])
+        answers = iter([probed(module.PACKAGES)]) if "--probe" in sys.argv else served(module, sys.stdin)
+        for answer in answers:
+            print(json.dumps(answer), file=own, flush=True)
+    except Exception as error:  # the bench must learn why, whatever the library raises
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=own, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
