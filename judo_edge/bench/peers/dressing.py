@@ -28,7 +28,7 @@ _DIGITS = 12
 def hub_folder_from_checkpoint(checkpoint: Path, work: Path) -> Path:
     """Return a folder in `work` that holds the checkpoint as the hub would, made once per content of the checkpoint.
 
-    Its name is made of the SHA-256 of weights, tokenizer and photo size. Raises CheckpointError when a file is missing
+    It is named by the SHA-256 of weights, tokenizer and photo size; conversions lie beside it. Raises CheckpointError when a file is missing
     or unreadable, OutputError when `work` cannot be written.
     """
     opened = open_checkpoint(checkpoint)
@@ -37,7 +37,7 @@ def hub_folder_from_checkpoint(checkpoint: Path, work: Path) -> Path:
     if not tokenizer.is_file():
         raise CheckpointError(f"{tokenizer} is missing", "the tokenizer of the checkpoint", "copy the whole checkpoint")
     about = f"{opened.digest()} {sha256_of_file(tokenizer)} {profile.image_size}"
-    folder = work / f"{checkpoint.resolve().name}-{sha256_of_bytes(about.encode())[:_DIGITS]}" / "hub"
+    folder = work / sha256_of_bytes(about.encode())[:_DIGITS] / "hub"
     return built_once(folder, lambda partial: _write_hub_files(opened, profile, partial))
 
 
@@ -59,8 +59,9 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
 def _write_hub_files(opened: Checkpoint, profile: PromptProfile, folder: Path) -> None:
     config = hub_config_from_config(opened.config)
     special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "bos_token": None}
-    tokenizer = {"tokenizer_class": "Qwen2Tokenizer", "chat_template": CHAT_TEMPLATE, **special}
-    generation = {"do_sample": False, **{key: config[key] for key in ("eos_token_id", "pad_token_id") if key in config}}
+    tokenizer: dict[str, Any] = {"tokenizer_class": "Qwen2Tokenizer", "chat_template": CHAT_TEMPLATE, **special}
+    generation = {key: config[key] for key in ("eos_token_id", "pad_token_id") if key in config}
+    generation["do_sample"] = False
     preprocessor = _preprocessor(opened, profile)
     for name, content in (
         ("config.json", config),

@@ -9,7 +9,6 @@ import re
 import time
 from typing import Any
 
-PACKAGES = ("openvino", "openvino-genai")
 NUM_ASSISTANT_TOKENS, MAX_NGRAM_SIZE = 10, 3
 """Of prompt lookup: tokens guessed at a time, and the longest run of tokens that is looked up."""
 CACHE_GIB = 2
@@ -71,7 +70,7 @@ class Backend:
 def _streamer(genai: Any, ids: list[int], first: list[float], started: float) -> Any:
     """Return a streamer that collects the ids and when the first came."""
 
-    class Collector(genai.StreamerBase):  # type: ignore[misc, name-defined]
+    class Collector(genai.StreamerBase):  # type: ignore[misc]
         def write(self, token: Any) -> Any:
             if not first:
                 first.append(time.perf_counter() - started)

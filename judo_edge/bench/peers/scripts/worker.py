@@ -4,14 +4,12 @@
     {"op": "ask", "prompt": TEXT, "prompt_ids": [..], "photos": [NPY, NPY], "max_new_tokens": N, "end_ids": [..]}
         ->  {"ids": [..], "text": TEXT, "seconds": S, "first_seconds": S, "reused": TEXT, "peak_bytes": N}
 
-`python worker.py BACKEND.py --probe` prints {"versions": {...}, "missing": [..]} and loads nothing. A failure is one
-line {"error": TEXT}. Whatever a library prints goes to stderr. Needs numpy and the rival's packages, nothing else.
+A failure is one line {"error": TEXT}. Whatever a library prints goes to stderr. Needs numpy and the rival's packages,
+nothing else.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -24,22 +22,13 @@ from typing import Any, TextIO
 
 
 def backend_from_file(path: str) -> types.ModuleType:
-    """Load a backend: a file with `PACKAGES` and a class `Backend`, which imports its library only when made."""
+    """Load a backend: a file with a class `Backend`, which imports its library only when made."""
     spec = importlib.util.spec_from_file_location("judo_edge_backend", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def probed(packages: tuple[str, ...]) -> dict[str, Any]:
-    """Return the versions of the packages that are installed, and the names of those that are not."""
-    versions: dict[str, str] = {}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {"versions": versions, "missing": [package for package in packages if package not in versions]}
 
 
 def answered(backend: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +62,7 @@ def main() -> int:
     os.dup2(2, 1)  # libraries print to stdout, which would break the talk
     try:
         module = backend_from_file(sys.argv[1])
-        answers = iter([probed(module.PACKAGES)]) if "--probe" in sys.argv else served(module, sys.stdin)
-        for answer in answers:
+        for answer in served(module, sys.stdin):
             print(json.dumps(answer), file=own, flush=True)
     except Exception as error:  # the bench must learn why, whatever the library raises
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=own, flush=True)
