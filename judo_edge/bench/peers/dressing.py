@@ -23,20 +23,22 @@ CHAT_TEMPLATE = (
 )
 """Only there because the rivals' loaders ask for one: prompts are handed over as finished text."""
 _DIGITS = 12
+_LAYOUT = 1
+"""Raised when the files of the folder change, so that an older one is not taken for it."""
 
 
 def hub_folder_from_checkpoint(checkpoint: Path, work: Path) -> Path:
     """Return a folder in `work` that holds the checkpoint as the hub would, made once per content of the checkpoint.
 
-    It is named by the SHA-256 of weights, tokenizer and photo size; conversions lie beside it. Raises CheckpointError when a file is missing
-    or unreadable, OutputError when `work` cannot be written.
+    It is named by the SHA-256 of weights, tokenizer and photo size; conversions lie beside it. Raises CheckpointError
+    when a file is missing or unreadable, OutputError when `work` cannot be written.
     """
     opened = open_checkpoint(checkpoint)
     profile = load_profile(checkpoint / "profile.toml")
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
         raise CheckpointError(f"{tokenizer} is missing", "the tokenizer of the checkpoint", "copy the whole checkpoint")
-    about = f"{opened.digest()} {sha256_of_file(tokenizer)} {profile.image_size}"
+    about = f"{_LAYOUT} {opened.digest()} {sha256_of_file(tokenizer)} {profile.image_size}"
     folder = work / sha256_of_bytes(about.encode())[:_DIGITS] / "hub"
     return built_once(folder, lambda partial: _write_hub_files(opened, profile, partial))
 
@@ -60,8 +62,8 @@ def _write_hub_files(opened: Checkpoint, profile: PromptProfile, folder: Path) -
     config = hub_config_from_config(opened.config)
     special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "bos_token": None}
     tokenizer: dict[str, Any] = {"tokenizer_class": "Qwen2Tokenizer", "chat_template": CHAT_TEMPLATE, **special}
-    generation = {key: config[key] for key in ("eos_token_id", "pad_token_id") if key in config}
-    generation["do_sample"] = False
+    generation: dict[str, Any] = {"do_sample": False}
+    generation.update((key, config[key]) for key in ("eos_token_id", "pad_token_id") if key in config)
     preprocessor = _preprocessor(opened, profile)
     for name, content in (
         ("config.json", config),
