@@ -40,7 +40,10 @@ def hub_folder_from_checkpoint(checkpoint: Path, work: Path) -> Path:
         raise CheckpointError(f"{tokenizer} is missing", "the tokenizer of the checkpoint", "copy the whole checkpoint")
     about = f"{_LAYOUT} {opened.digest()} {sha256_of_file(tokenizer)} {profile.image_size}"
     folder = work / sha256_of_bytes(about.encode())[:_DIGITS] / "hub"
-    return built_once(folder, lambda partial: _write_hub_files(opened, profile, partial))
+    built_once(folder, lambda partial: _write_hub_files(opened, profile, partial))
+    with output_errors(folder):
+        _link_weights(opened, folder)
+    return folder
 
 
 def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
@@ -73,9 +76,15 @@ def _write_hub_files(opened: Checkpoint, profile: PromptProfile, folder: Path) -
     ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(opened.folder / "tokenizer.json", folder / "tokenizer.json")
+
+
+def _link_weights(opened: Checkpoint, folder: Path) -> None:
+    """Link the weight files; a link that leads nowhere is made anew, for the checkpoint may have been moved."""
     for path in (*opened.files, opened.folder / "model.safetensors.index.json"):
-        if path.name != "config.json" and path.is_file():
-            (folder / path.name).symlink_to(path.resolve())
+        link = folder / path.name
+        if path.is_file() and not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.resolve())
 
 
 def hub_config_from_config(config: Mapping[str, Any]) -> dict[str, Any]:

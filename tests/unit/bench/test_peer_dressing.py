@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def test_the_folder_is_made_once(tmp_path: Path) -> None:
     made = (hub / "config.json").stat().st_mtime_ns
     assert hub_folder_from_checkpoint(NANO, tmp_path) == hub
     assert (hub / "config.json").stat().st_mtime_ns == made
+
+
+def test_a_checkpoint_that_was_moved_is_linked_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(NANO, first)
+    hub = hub_folder_from_checkpoint(first, tmp_path)
+    first.rename(second)
+    assert not (hub / "model.safetensors").exists()
+    assert hub_folder_from_checkpoint(second, tmp_path) == hub
+    assert (hub / "model.safetensors").resolve() == second / "model.safetensors"
 
 
 def test_a_checkpoint_without_tokenizer_is_refused(tmp_path: Path) -> None:
