@@ -33,5 +33,6 @@ def _peer(precision: str, has_cache: bool, has_lookup: bool) -> Peer:
 
 def _converter(weights: str) -> Converter:
     export = ("-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", "{hub}")
-    arguments = (*export, "--task", "image-text-to-text", "--weight-format", weights, "{out}")
+    groups = ("--group-size-fallback", "adjust") if weights == "int4" else ()  # widths that are no multiple of 128
+    arguments = (*export, "--task", "image-text-to-text", "--weight-format", weights, *groups, "{out}")
     return Converter("openvino-export", EXPORT_PACKAGES, EXPORT_INSTALL, arguments, f"openvino-{weights}")
