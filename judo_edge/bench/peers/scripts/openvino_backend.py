@@ -51,7 +51,8 @@ class Backend:
             generation_config=self._config(request),
             streamer=streamer,
         )
-        vision = [micro / 1e6 for micro in result.perf_metrics.vlm_raw_metrics.vision_encoding_durations]
+        raw = result.perf_metrics.vlm_raw_metrics
+        vision = [micro / 1e6 for micro in raw.prepare_embeddings_durations]  # the tower's blocks run in there too
         reused = f"prefix caching {'on' if self._options['prefix_caching'] else 'off'}"
         times = {"first_seconds": first[0], "vision_seconds": sum(vision)}
         return {"ids": ids, "text": result.texts[0], "reused": reused, **times}
