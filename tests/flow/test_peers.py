@@ -15,6 +15,7 @@ import pytest
 from tests.checkpoints import complete_checkpoint
 
 torch = pytest.importorskip("torch", reason="needs the extra export")
+from judo_edge import cli
 from judo_edge.peerfigures import NANO, main
 
 PYTHONS = {
@@ -81,3 +82,19 @@ def test_a_rival_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Captur
     assert "llamacpp-q8_0: " in out and "does not run" in out
     assert main(["--peer-python", "llamacpp"]) == 2
     assert "wanted: KEY=PATH" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bench_asks_a_rival_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, report = tmp_path / "bundle", tmp_path / "report.json"
+    assert cli.main(["export", "judo-nano", "--recipe", "cpu-fp32", "--out", str(bundle)]) == 0
+    arguments = ["bench", str(bundle), "--frames", "3", "--warm-up", "1", "--threads", "1", "--json", str(report)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        rivals = ["--peers", "transformers-fp32", "--checkpoint", str(NANO)]
+        assert cli.main([*arguments, *rivals]) == 0
+    content = json.loads(report.read_text())
+    assert content["peers"]["transformers-fp32"]["count"] == 3 == content["peers_equal"]["transformers-fp32"]
+    assert content["speedup_vs_best_peer"] > 0
+    assert cli.main([*arguments, "--force", "--peers", "transformers-fp32"]) == 2
+    assert "give --checkpoint" in capsys.readouterr().err
