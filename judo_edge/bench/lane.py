@@ -10,6 +10,7 @@ from typing import Literal
 from judo_edge.bench.counting import CountingEngine, Work
 from judo_edge.bench.energy import EnergyMeter
 from judo_edge.bench.limit import Limit, Limited
+from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.sources import Shot, ShotReferences
 from judo_edge.bundle import Bundle
 from judo_edge.core import Event
@@ -36,12 +37,23 @@ class Lane:
     """A bundle on its engine. Nothing is shared between the inspectors but the engine."""
 
     def __init__(
-        self, bundle: Bundle, engine: CountingEngine, meter: EnergyMeter, accept_failed: Collection[str] = ()
+        self,
+        bundle: Bundle,
+        engine: CountingEngine,
+        meter: EnergyMeter,
+        accept_failed: Collection[str] = (),
+        replay: ReplaySource | None = None,
     ) -> None:
-        """Prepare both inspectors; the engine must be entered. BundleError for a bundle that failed its gates."""
+        """Prepare both inspectors; the engine must be entered. BundleError for a bundle that failed its gates.
+
+        `replay` takes the place of all sources of drafts.
+        """
         self.bundle, self.engine, self._meter = bundle, engine, meter
         self._references = ShotReferences()
         self._inspectors = {drafts: self._inspector(drafts, accept_failed) for drafts in _BOTH}
+        self.replay = replay
+        if replay and (drafter := self._inspectors["on"].drafter):
+            drafter.sources = [replay]
         self._limit = Limit(bundle, engine, self._inspectors["on"])
 
     def look(self, shots: Sequence[Shot], drafts: Drafts = "on") -> Looked:

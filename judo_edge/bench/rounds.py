@@ -70,7 +70,7 @@ def measured_rounds(
     for number, shots in enumerate(islice(moments, warm_up + num_rounds)):
         for index in _turned(len(lanes) + len(rivals), number):
             if index < len(lanes):
-                done = _round(lanes[index], shots, drafts_first=number % 2 == 0)
+                done = _round(lanes[index], shots, drafts_first=number % 2 == 0 and lanes[index].replay is None)
                 kept.lanes[index].extend([done] if number >= warm_up else [])
             else:
                 rival = rivals[index - len(lanes)]
@@ -92,6 +92,8 @@ def _round(lane: Lane, shots: Shots, drafts_first: bool) -> Round:
         limits = lane.limit(shots, drafted)
         return Round(*_known(shots), drafted, lane.look(shots, "off"), limits)
     greedy = lane.look(shots, "off")
+    if lane.replay:
+        lane.replay.ids = greedy.inspections[0].ids
     limits = lane.limit(shots, greedy)
     return Round(*_known(shots), lane.look(shots, "on"), greedy, limits)
 

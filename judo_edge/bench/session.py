@@ -17,6 +17,7 @@ from judo_edge.bench.figures import row_from_rounds
 from judo_edge.bench.lane import Drafts, Lane
 from judo_edge.bench.peers.rivals import PeerPlan, PeerRival, open_rivals
 from judo_edge.bench.prediction import prompt_tokens_of
+from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.report import Mode, Report, Row, Setting, report_from_rows
 from judo_edge.bench.rounds import Round, Rounds, Shots, measured_rounds, stream
 from judo_edge.bench.soak import SoakReport, soak
@@ -47,6 +48,8 @@ class Plan:
     engine: str = "onnxruntime"
     threads: int = 0
     accept_failed: tuple[str, ...] = ()
+    is_replaying: bool = False
+    """Whether the drafts are the plain greedy replies themselves; see `replay`."""
     peers: PeerPlan | None = None
     """Rivals that are asked in turn; none when None."""
 
@@ -59,7 +62,7 @@ class Plan:
         return Setting(
             workload=self.workload.value,
             mode=self.mode,
-            source=self.source,
+            source=f"{self.source}; drafts: replayed replies" if self.is_replaying else self.source,
             seed=self.seed,
             cameras=self.cameras,
             rounds=self.rounds,
@@ -103,7 +106,8 @@ def _lanes(bundles: Sequence[Bundle], plan: Plan, meter: EnergyMeter) -> Iterato
         lanes = []
         for bundle in bundles:
             engine = CountingEngine(engine_from_bundle(bundle, plan.engine, plan.threads))
-            lanes.append(Lane(bundle, stack.enter_context(engine), meter, plan.accept_failed))
+            replay = ReplaySource() if plan.is_replaying else None
+            lanes.append(Lane(bundle, stack.enter_context(engine), meter, plan.accept_failed, replay))
         yield lanes
 
 

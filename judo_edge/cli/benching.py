@@ -44,6 +44,9 @@ def bench(
     cameras: Annotated[
         int | None, typer.Option("--cameras", min=1, help="Photos at a time in multi-stream, 8 if not given.")
     ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Draft the plain greedy reply itself: for random weights.")
+    ] = False,
     soak: Annotated[bool, typer.Option("--soak", help="A long run: memory, events, losses.")] = False,
     model: Annotated[
         str, typer.Option("--model", metavar="DEVICE", help="Predict that device; nothing is measured.")
@@ -97,6 +100,7 @@ def bench(
         engine=engine_name,
         threads=threads,
         accept_failed=tuple(accept_failed or ()),
+        is_replaying=_replaying(replay, together),
         peers=peer_plan(peers, checkpoint, peer_python or [], threads) if peers else None,
     )
     is_fine = _soak(opened, plan, plot, json_file, force) if soak else _measure(opened, plan, plot, json_file, force)
@@ -130,6 +134,12 @@ def _cameras(mode: Mode, cameras: int | None, workload: Workload) -> int:
     if mode is Mode.MULTI_STREAM and workload is Workload.COLD_START:
         raise InputError("several cameras on a cold start", "another workload", "choose another --workload")
     return (cameras or CAMERAS) if mode is Mode.MULTI_STREAM else 1
+
+
+def _replaying(replay: bool, together: int) -> bool:
+    if replay and together > 1:
+        raise InputError("--replay with several cameras", "one photo at a time", "leave one of them out")
+    return replay
 
 
 def _warm_up(workload: Workload, num_parts: int, soak: bool) -> int:

@@ -9,6 +9,7 @@ import pytest
 from judo_edge.bench.counting import CountingEngine
 from judo_edge.bench.energy import NoMeter
 from judo_edge.bench.lane import Lane
+from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.rounds import Shots, stream
 from judo_edge.bench.sources import DrawnParts
 from judo_edge.bench.workloads import Workload, slots
@@ -31,8 +32,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def lane_of(bundle: Bundle) -> Callable[..., Lane]:
     """Return a function from a script and the method that fails to a lane."""
 
-    def made(script: Script = always_good, broken: str = "") -> Lane:
-        return Lane(bundle, CountingEngine(ScriptedEngine(script, broken)), NoMeter())
+    def made(script: Script = always_good, broken: str = "", replay: ReplaySource | None = None) -> Lane:
+        return Lane(bundle, CountingEngine(ScriptedEngine(script, broken)), NoMeter(), replay=replay)
 
     return made
 

@@ -13,6 +13,7 @@ from judo_edge.bench.counting import CountingEngine, Pass, PassKind
 from judo_edge.bench.energy import NoMeter
 from judo_edge.bench.figures import row_from_rounds
 from judo_edge.bench.lane import Lane
+from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.rounds import Shots, measured_rounds
 from judo_edge.bundle import Bundle
 from judo_edge.core import Decision, EventKind
@@ -87,6 +88,8 @@ def test_without_a_reply_there_is_no_limit(lane_of: LaneOf, shots: ShotsOf) -> N
 class Noted:
     """A lane that notes when it is asked for what."""
 
+    replay = None
+
     def __init__(self, name: str, notes: list[str]) -> None:
         self.name, self._notes = name, notes
 
@@ -136,3 +139,11 @@ def test_a_row_of_the_report(lane_of: LaneOf, bundle: Bundle, shots: ShotsOf) ->
     assert row.equality.equal == row.equality.compared == 9 and row.num_event_violations == 0
     assert row.joules_per_part is None and row.peak_rss_bytes == 5 and row.p99_ms == row.latency.p99
     assert row.limit is not None and row.limit_ratio == pytest.approx(row.latency.mean / row.limit.mean)
+
+
+def test_replayed_replies_are_checked_in_one_pass(lane_of: LaneOf, shots: ShotsOf) -> None:
+    lane = lane_of(replay=ReplaySource())
+    kept = measured_rounds([lane], iter(shots(3)), 3)
+    for each in kept.lanes[0][1:]:  # the first photo also has the text read for its keys and values
+        assert each.drafted.inspections[0].ids == each.greedy.inspections[0].ids
+        assert [one.kind for one in each.drafted.work.passes] == [PassKind.PREFILL]
