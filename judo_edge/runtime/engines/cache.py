@@ -19,23 +19,28 @@ from judo_edge.runtime.engines.masks import capacity_mask, causal_mask, drop_fro
 
 
 class Cache(Protocol):
-    """Keys and values of the positions of one prompt."""
+    """Keys and values of the positions of the prompts that are read together."""
 
     @property
     def capacity(self) -> int:
         """How many positions fit."""
         ...
 
-    def start(self, capacity: int) -> None:
-        """Make room for `capacity` positions and forget what was kept."""
+    @property
+    def batch(self) -> int:
+        """How many prompts."""
+        ...
+
+    def start(self, capacity: int, batch: int = 1) -> None:
+        """Make room for `capacity` positions of each of `batch` prompts and forget what was kept."""
         ...
 
     def load(self, prefix: KeysValues) -> None:
-        """Fill the first P positions from (P, L, 2, 1, Hkv, hd) of any float type."""
+        """Fill the first P positions from (P, L, 2, B or 1, Hkv, hd) of any float type."""
         ...
 
-    def read(self, begin: int, end: int) -> KeysValues:
-        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of positions in the graphs' own type."""
+    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
+        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of one prompt's positions in the graphs' own type."""
         ...
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
@@ -53,7 +58,7 @@ def cache_from_layout(layout: Layout, backend: Backend) -> Cache:
 
 
 class PositionCache:
-    """Legacy: for each piece with n layers one buffer (C, n, 2, 1, Hkv, hd).
+    """Legacy: for each piece with n layers one buffer (C, n, 2, B, Hkv, hd).
 
     The position comes first, so the filled prefix is contiguous: `past` is its beginning, `present` what follows.
     """
@@ -62,11 +67,11 @@ class PositionCache:
         """Take no memory yet."""
         self._layout, self._backend = layout, backend
         self._addresses: dict[str, int] = {}
-        self.capacity = 0
+        self.capacity, self.batch = 0, 1
 
-    def start(self, capacity: int) -> None:
+    def start(self, capacity: int, batch: int = 1) -> None:
         """Make room; what lies behind the filled prefix is never read, so nothing is cleared."""
-        self.capacity = capacity
+        self.capacity, self.batch = capacity, batch
         for piece in self._layout.pieces:
             if piece.num_layers:
                 self._check_alignment(piece)
@@ -78,22 +83,25 @@ class PositionCache:
         for piece in self._layout.pieces:
             if piece.num_layers:
                 own = prefix[:, piece.first_layer : piece.first_layer + piece.num_layers]
+                own = np.broadcast_to(own, (len(own), *self._row(piece)))
                 self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype, copy=False))
 
-    def read(self, begin: int, end: int) -> KeysValues:
+    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
         """Copy the positions of every piece and put them side by side."""
         parts = []
         for piece in self._layout.pieces:
             if piece.num_layers:
                 row = self._row_bytes(piece)
                 raw = self._backend.read(f"past:{piece.name}", (end - begin) * row, begin * row)
-                parts.append(raw.view(self._layout.dtype).reshape(end - begin, *self._row(piece)))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+                rows = raw.view(self._layout.dtype).reshape(end - begin, *self._row(piece))
+                parts.append(rows[:, :, :, item : item + 1])
+        return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
-        """Return the mask (1, 1, S, P + S)."""
+        """Return the mask (B, 1, S, P + S)."""
         dtype = self._layout.dtype
-        return {"mask": causal_mask(num_new, length, drop_from_dtype(dtype)).astype(dtype, copy=False)}
+        mask = causal_mask(num_new, length, drop_from_dtype(dtype)).astype(dtype, copy=False)
+        return {"mask": np.broadcast_to(mask, (self.batch, *mask.shape[1:]))}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind `past` to the filled prefix and `present` to the room right behind it."""
@@ -111,14 +119,14 @@ class PositionCache:
             raise EngineError(found, f"a multiple of {self._backend.alignment}", "export with other layers_per_segment")
 
     def _row(self, piece: Piece) -> tuple[int, ...]:
-        return (piece.num_layers, 2, 1, self._layout.kv_heads, self._layout.head_dim)
+        return (piece.num_layers, 2, self.batch, self._layout.kv_heads, self._layout.head_dim)
 
     def _row_bytes(self, piece: Piece) -> int:
         return prod(self._row(piece)) * self._layout.dtype.itemsize
 
 
 class LayerCache:
-    """Modern: keys and values of each layer in a buffer (1, Hkv, C, hd), updated in place by the graph's TensorScatter.
+    """Modern: keys and values of each layer in a buffer (B, Hkv, C, hd), updated in place by the graph's TensorScatter.
 
     Input and output share one address, as TensorRT demands. Places that are not filled take part in the products with
     weight zero, so they must hold numbers: a start clears them.
@@ -128,15 +136,15 @@ class LayerCache:
         """Take no memory yet."""
         self._layout, self._backend = layout, backend
         self._addresses: dict[str, int] = {}
-        self.capacity = 0
+        self.capacity, self.batch = 0, 1
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        return (1, self._layout.kv_heads, self.capacity, self._layout.head_dim)
+        return (self.batch, self._layout.kv_heads, self.capacity, self._layout.head_dim)
 
-    def start(self, capacity: int) -> None:
+    def start(self, capacity: int, batch: int = 1) -> None:
         """Make room and clear it."""
-        self.capacity = capacity
+        self.capacity, self.batch = capacity, batch
         num_bytes = prod(self._shape) * self._layout.dtype.itemsize
         for piece in self._layout.pieces:
             for name in self._names(piece):
@@ -151,23 +159,25 @@ class LayerCache:
                     image[:, :, : prefix.shape[0]] = prefix[:, layer, kind].transpose(1, 2, 0, 3)
                     self._backend.load(f"past_{name}_{layer}", image)
 
-    def read(self, begin: int, end: int) -> KeysValues:
-        """Copy every layer's buffer and pick the positions."""
+    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
+        """Copy the prompt's part of every layer's buffer and pick the positions."""
         layout = self._layout
         num_layers = sum(piece.num_layers for piece in layout.pieces)
         found = np.empty((end - begin, num_layers, 2, 1, layout.kv_heads, layout.head_dim), layout.dtype)
-        num_bytes = prod(self._shape) * layout.dtype.itemsize
+        shape = self._shape[1:]
+        num_bytes = prod(shape) * layout.dtype.itemsize
         for layer in range(num_layers):
             for kind, name in enumerate(("key", "value")):
-                buffer = self._backend.read(f"past_{name}_{layer}", num_bytes).view(layout.dtype).reshape(self._shape)
-                found[:, layer, kind] = buffer[:, :, begin:end].transpose(2, 0, 1, 3)
+                raw = self._backend.read(f"past_{name}_{layer}", num_bytes, item * num_bytes)
+                found[:, layer, kind, 0] = raw.view(layout.dtype).reshape(shape)[:, begin:end].transpose(1, 0, 2)
         return found
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
-        """Return the mask (1, 1, S, C) and `write` (1,), the first place to write."""
+        """Return the mask (B, 1, S, C) and `write` (B,), the first place to write."""
         dtype = self._layout.dtype
         mask = capacity_mask(num_new, length, self.capacity, drop_from_dtype(dtype)).astype(dtype, copy=False)
-        return {"mask": mask, "write": np.array([length], dtype=np.int64)}
+        mask = np.broadcast_to(mask, (self.batch, *mask.shape[1:]))
+        return {"mask": mask, "write": np.full(self.batch, length, dtype=np.int64)}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind each cache as input and as output."""

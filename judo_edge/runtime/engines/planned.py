@@ -37,6 +37,7 @@ class PlanBackend:
     multiple = 1
     max_images = 1
     """One by one: the attention of a batch can pass 2^32 elements, and a batch gains a line nothing."""
+    max_batch = 1  # as the plans are built
 
     def __init__(
         self,
