@@ -113,6 +113,7 @@ class ScriptedEngine:
 
     name = "scripted"
     digest = "0" * 64
+    max_batch = 1
 
     def __init__(self, script: Callable[[float], str], broken: str = "") -> None:
         """`broken` names the method that fails."""
@@ -139,11 +140,11 @@ class ScriptedEngine:
         """Return rows that hold the mean red of the photo."""
         if self.broken == "encode":
             raise EngineError("the vision graph failed", action="look at it")
-        self.num_encoded += 1
-        red = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean()
-        return Encoded(np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32))
+        self.num_encoded += len(patches)
+        reds = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean(axis=(1, 2))
+        return Encoded(np.tile(reds[:, None, None], (1, SIDE * SIDE, HIDDEN)).astype(np.float32))
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+    def start(self, capacity: int, prefix: Floats | None = None, batch: int = 1) -> None:
         self.length, self._prompt = 0 if prefix is None else prefix.shape[0], 0
 
     def keys_values(self, begin: int, end: int) -> Floats:

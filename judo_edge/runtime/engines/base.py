@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
 
 
 class Engine(Protocol):
-    """A backend that runs the graphs of a bundle and keeps the keys and values of one prompt, or of several read together.
+    """A backend that runs the graphs of a bundle and keeps the keys and values of the prompts that are read together.
 
     An engine is opened by `with`; nothing is loaded before. Returned arrays may be reused by the next call, so a
     caller that keeps one copies it. Every failure is raised as EngineError.
@@ -76,10 +76,11 @@ class Engine(Protocol):
         """
         ...
 
-    def keys_values(self, begin: int, end: int, item: int = 0) -> KeysValues:
-        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of kept positions of one prompt, in the cache's own type.
+    def keys_values(self, begin: int, end: int) -> KeysValues:
+        """Return a copy (end - begin, L, 2, B, Hkv, hd) of kept positions, in the cache's own type.
 
-        Given to `start` they are what they were, bit for bit. ValueError when these positions are not kept.
+        All or one prompt's of them given to `start` are what they were, bit for bit. ValueError when these positions
+        are not kept.
         """
         ...
 

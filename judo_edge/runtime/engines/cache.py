@@ -39,8 +39,8 @@ class Cache(Protocol):
         """Fill the first P positions from (P, L, 2, B or 1, Hkv, hd) of any float type."""
         ...
 
-    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
-        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of one prompt's positions in the graphs' own type."""
+    def read(self, begin: int, end: int) -> KeysValues:
+        """Return a copy (end - begin, L, 2, B, Hkv, hd) of positions in the graphs' own type."""
         ...
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
@@ -86,16 +86,15 @@ class PositionCache:
                 own = np.broadcast_to(own, (len(own), *self._row(piece)))
                 self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype, copy=False))
 
-    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
+    def read(self, begin: int, end: int) -> KeysValues:
         """Copy the positions of every piece and put them side by side."""
         parts = []
         for piece in self._layout.pieces:
             if piece.num_layers:
                 row = self._row_bytes(piece)
                 raw = self._backend.read(f"past:{piece.name}", (end - begin) * row, begin * row)
-                rows = raw.view(self._layout.dtype).reshape(end - begin, *self._row(piece))
-                parts.append(rows[:, :, :, item : item + 1])
-        return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+                parts.append(raw.view(self._layout.dtype).reshape(end - begin, *self._row(piece)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
         """Return the mask (B, 1, S, P + S)."""
@@ -159,17 +158,16 @@ class LayerCache:
                     image[:, :, : prefix.shape[0]] = prefix[:, layer, kind].transpose(1, 2, 0, 3)
                     self._backend.load(f"past_{name}_{layer}", image)
 
-    def read(self, begin: int, end: int, item: int = 0) -> KeysValues:
-        """Copy the prompt's part of every layer's buffer and pick the positions."""
+    def read(self, begin: int, end: int) -> KeysValues:
+        """Copy every layer's buffer and pick the positions."""
         layout = self._layout
         num_layers = sum(piece.num_layers for piece in layout.pieces)
-        found = np.empty((end - begin, num_layers, 2, 1, layout.kv_heads, layout.head_dim), layout.dtype)
-        shape = self._shape[1:]
-        num_bytes = prod(shape) * layout.dtype.itemsize
+        found = np.empty((end - begin, num_layers, 2, self.batch, layout.kv_heads, layout.head_dim), layout.dtype)
+        num_bytes = prod(self._shape) * layout.dtype.itemsize
         for layer in range(num_layers):
             for kind, name in enumerate(("key", "value")):
-                raw = self._backend.read(f"past_{name}_{layer}", num_bytes, item * num_bytes)
-                found[:, layer, kind, 0] = raw.view(layout.dtype).reshape(shape)[:, begin:end].transpose(1, 0, 2)
+                buffer = self._backend.read(f"past_{name}_{layer}", num_bytes).view(layout.dtype).reshape(self._shape)
+                found[:, layer, kind] = buffer[:, :, begin:end].transpose(2, 0, 1, 3)
         return found
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:

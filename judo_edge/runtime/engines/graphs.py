@@ -83,13 +83,11 @@ class GraphEngine:
         self._prefix, self._is_clean = prefix, True
         self.capacity, self.length, self.batch = capacity, 0 if prefix is None else len(prefix), batch
 
-    def keys_values(self, begin: int, end: int, item: int = 0) -> KeysValues:
+    def keys_values(self, begin: int, end: int) -> KeysValues:
         """Return a copy of kept positions; see `Engine.keys_values`."""
         if not 0 <= begin < end <= self.length:
             raise ValueError(f"no keys and values of {begin} to {end}: {self.length} positions are kept")
-        if not 0 <= item < self.batch:
-            raise ValueError(f"no keys and values of prompt {item}: {self.batch} are read together")
-        return self._inside()[1].read(begin, end, item)
+        return self._inside()[1].read(begin, end)
 
     def rewind(self, length: int) -> None:
         """Forget the positions from `length` on; ValueError when so many are not kept."""
