@@ -45,7 +45,8 @@ def read_together(
     decoded = engine.advance(embeds, positions, rows)
     run = Pass("prefill", embeds.shape[1], 0, 0, (time.perf_counter() - started) / len(asks), len(asks))
     kept = _Kept(engine, room)
-    return [_first(ask, item, decoded, run, kept) for item, ask in enumerate(asks)]
+    keeps = [partial(kept.bring, item) if len(asks) > 1 else engine.rewind for item in range(len(asks))]
+    return [_first(ask, item, decoded, run, keeps[item]) for item, ask in enumerate(asks)]
 
 
 class _Kept:
@@ -62,7 +63,7 @@ class _Kept:
         self._engine.start(self._room, self._copy[:length, :, :, item : item + 1])
 
 
-def _first(ask: Ask, item: int, decoded: Decoded, run: Pass, kept: _Kept) -> FirstPass:
+def _first(ask: Ask, item: int, decoded: Decoded, run: Pass, keep: Callable[[int], None]) -> FirstPass:
     """Take one prompt's part of the pass, copied: another reply's passes come before this one's are read."""
     num_drafted = len(ask.draft)
     length = ask.prompt.embeds.shape[1]
@@ -74,7 +75,7 @@ def _first(ask: Ask, item: int, decoded: Decoded, run: Pass, kept: _Kept) -> Fir
         next_position=ask.prompt.next_position,
         run=run._replace(num_drafted=num_drafted),
         cells=None if decoded.cells is None else decoded.cells[item, :num_read].copy(),
-        keep=partial(kept.bring, item),
+        keep=keep,
     )
 
 
