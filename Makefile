@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test bindings check bench recipes decision nano clean
+.PHONY: demo test equality bindings check bench recipes decision nano clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ demo: $(BIN)/.ready  ## export JUDO-nano to INT8, enrol references, inspect real
 WORKERS ?= 2
 test: $(BIN)/.ready bindings  ## all tests; WORKERS=0 runs them in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+equality: $(BIN)/.ready  ## replies with drafts against plain greedy on 200 pairs, every source and malicious ones
+	DRAFT_PAIRS=200 $(BIN)/python -m pytest tests/flow/test_drafts.py
 
 bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the tests; without network those skip
 	-$(BIN)/python -m tests.tools.bindings

@@ -9,6 +9,7 @@ import numpy as np
 from judo_edge.bundle import Bundle, FileEntry, GraphEntry, Manifest, TensorSpec
 from judo_edge.core import Floats, Ints
 from judo_edge.export.graphs import GraphForm, GraphSpec, checkpoint_name_from_module_name, graphs_from_config
+from judo_edge.export.graphs.spec import PROBE_BIAS, PROBE_WEIGHT
 from judo_edge.files import sha256_of_file
 from tests.scripted import scripted_manifest
 from tests.store import onnx_with_weights
@@ -24,10 +25,20 @@ def form_bundle(folder: Path, form: GraphForm, seed: int = 0, shape: TinyShape =
     model = tiny_model(seed, shape)
     graphs = graphs_from_config(model.config, IMAGE_SIZE, form)
     tensors = {checkpoint_name_from_module_name(k): v.detach().numpy() for k, v in model.state_dict().items()}
+    tensors |= probe_tensors(form, shape.hidden_size)
     folder.mkdir(parents=True, exist_ok=True)
     for graph in (graphs.vision, *graphs.decoder):
         onnx_with_weights(graph, tensors.__getitem__, folder / f"{graph.name}.onnx")
     return Bundle(folder, _manifest(folder, shape, form, (graphs.vision, *graphs.decoder)), "0" * 64)
+
+
+def probe_tensors(form: GraphForm, hidden: int) -> dict[str, np.ndarray]:
+    """Return random tensors of the form's cell probe, in the shapes of its file; none when it has none."""
+    if form.probe is None:
+        return {}
+    rng, values = np.random.default_rng(9), form.probe.values
+    weight = rng.standard_normal((values, hidden)).astype(np.float32) / np.float32(hidden**0.5)
+    return {PROBE_WEIGHT: weight, PROBE_BIAS: rng.standard_normal(values).astype(np.float32)}
 
 
 def _manifest(folder: Path, shape: TinyShape, form: GraphForm, graphs: tuple[GraphSpec, ...]) -> Manifest:
@@ -69,7 +80,8 @@ def random_prompt(num_tokens: int, hidden: int = SHAPE.hidden_size, seed: int = 
 
 def form_id(form: GraphForm) -> str:
     """Name a form in a test's id."""
-    return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}"
+    probe = f"-tap{form.probe.tap}" if form.probe else ""
+    return f"{form.dialect}-{form.dtype}-{form.layers_per_segment}-{form.head_parts}{probe}"
 
 
 FORMS = (

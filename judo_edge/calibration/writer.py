@@ -34,10 +34,10 @@ class ArraySource(Protocol):
         ...
 
 
-def write_arrays(path: Path, arrays: Mapping[str, ArraySource]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, ArraySource], metadata: Mapping[str, str] | None = None) -> None:
     """Write float32 arrays as safetensors, one after the other in the order of their names. Raises OSError."""
-    names = sorted(arrays)
-    header, end = {}, 0
+    names, end = sorted(arrays), 0
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     for name in names:
         shape = arrays[name].shape
         start, end = end, end + 4 * prod(shape)

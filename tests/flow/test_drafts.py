@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.references import ReferencePhoto, ReferenceStore
 
-NUM_PAIRS = 200
+NUM_PAIRS = int(os.environ.get("DRAFT_PAIRS", "40"))
+"""`make equality` takes 200."""
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import judo_edge
-from judo_edge.adapt.probe.file import write_probe
+from judo_edge.adapt.probe.file import check_absent, write_probe
 from judo_edge.adapt.probe.pairs import ProbePairs, Settings, drawn_pairs
 from judo_edge.adapt.probe.steps import BIAS, FIGURES, WEIGHT, PassStep, TapStep, Truth
 from judo_edge.calibration.run import Progress, check_space, run_steps
@@ -23,7 +23,7 @@ from judo_edge.calibration.stages import BlockStage, LayerStage, MergerStage, Vi
 from judo_edge.calibration.steps import PhotoStep, PromptStep, Step, Subject, text_lengths
 from judo_edge.calibration.tokens import TokenReader, Tokens
 from judo_edge.calibration.work import WorkFolder
-from judo_edge.errors import InputError, OutputError
+from judo_edge.errors import InputError
 from judo_edge.files import sha256_of_bytes
 from judo_edge.protocol.questions import detection_question
 
@@ -69,7 +69,7 @@ def fit_probe(
     Interrupted, it keeps `<out>.partial`, and the same call goes on from the last finished part. Raises InputError for
     a tap beyond the model, OutputError when `out` exists and `force` is not given, or when the disk has no room.
     """
-    _check_out(out, force)
+    check_absent(out, force)
     settings = settings or Settings()
     taps = taps_of(subject.config.text_config.num_hidden_layers, settings.taps)
     drawn = drawn_pairs(photos, settings)
@@ -164,8 +164,3 @@ def _key(subject: Subject, drawn: ProbePairs, settings: Settings, taps: Sequence
     parts += [subject.preprocessing.model_dump_json(), settings.model_dump_json(), list(taps)]
     parts += [picture.sha256 for picture in drawn.images]
     return sha256_of_bytes("\n".join(map(str, parts)).encode())
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if out.exists() and not force:
-        raise OutputError(f"{out} exists already", action="pass --force to replace it, or choose another name")

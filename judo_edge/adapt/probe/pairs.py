@@ -43,7 +43,7 @@ class Settings(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     taps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Layers to try; empty for five between a quarter and three quarters of the model."""
-    penalty: Annotated[float, Field(gt=0)] = 1e-3
+    penalty: Annotated[float, Field(gt=0)] = 1e-2
     """Of half the squared weights on standardised features, against the mean loss of a token."""
     tokens: Annotated[int, Field(ge=1000)] = 20_000
     """Tokens to fit on, at most; memory is 4 bytes times this times the hidden size."""

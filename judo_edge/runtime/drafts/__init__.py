@@ -23,7 +23,7 @@ def drafter_from_tokenizer(
     """Return a drafter with all sources: the mask from the evidence, earlier replies, the format."""
     texts = TextDrafts(tokenizer)
     sources: list[DraftSource] = [
-        HistorySource(memory),
+        HistorySource(memory, texts),
         MaskSource(texts),
         FormatSource(tokenizer, min(end_tokens), letters, grid),
     ]

@@ -47,6 +47,12 @@ class Writing:
     ids: list[int] = field(default_factory=list)
     text: str = ""
 
+    @property
+    def is_in_mask(self) -> bool:
+        """Tell whether the next token belongs to a mask with cells."""
+        _, _, body = self.text.partition("<seg>")
+        return "(" in body and "</seg>" not in body
+
     def extended(self, ids: Sequence[int], text: str) -> Writing:
         """Return the writing with tokens supposed behind it."""
         return Writing(self.evidence, [*self.ids, *ids], self.text + text)

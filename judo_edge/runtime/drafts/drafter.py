@@ -50,7 +50,8 @@ class Record:
 
 class _Guess(NamedTuple):
     token: int
-    source: str
+    record: str
+    """Of the source, inside a mask or outside: one may know the words and not the cells."""
     confidence: float
     """As the source said it."""
 
@@ -104,20 +105,21 @@ class Drafter:
         self._settle()
         for run in passes:
             self.costs.observe(run.num_new * run.num_prompts, run.seconds * run.num_prompts)
+        for record in self.records.values():
+            record.fade()
         for source in self.sources:
-            self._record(source.name).fade()
             source.learn(self.attempt.writing)
 
     def _composed(self, supposed: Writing, room: int) -> tuple[_Guess, ...]:
         least, chance = self.costs.row_share, 1.0
         guesses: list[_Guess] = []
         while len(guesses) < room:
-            source, draft = self._best(supposed, room - len(guesses))
+            record, draft = self._best(supposed, room - len(guesses))
             for token, confidence in zip(*draft, strict=True):
-                chance *= self._record(source).corrected(confidence)
+                chance *= self._record(record).corrected(confidence)
                 if chance < least:
                     return tuple(guesses)
-                guesses.append(_Guess(token, source, confidence))
+                guesses.append(_Guess(token, record, confidence))
                 if token in self.end_tokens:
                     return tuple(guesses)
             if not draft:
@@ -127,11 +129,12 @@ class Drafter:
 
     def _best(self, supposed: Writing, room: int) -> tuple[str, Draft]:
         """Return the guess of which most tokens are to be expected right."""
-        drafts = [(source.name, source.propose(supposed, room)) for source in self.sources]
+        place = " in a mask" if supposed.is_in_mask else ""
+        drafts = [(f"{source.name}{place}", source.propose(supposed, room)) for source in self.sources]
         return max(drafts, key=lambda item: self._expected(*item), default=("", Draft()))
 
-    def _expected(self, source: str, draft: Draft) -> float:
-        record = self._record(source)
+    def _expected(self, name: str, draft: Draft) -> float:
+        record = self._record(name)
         chances: list[float] = []
         for confidence in draft.confidence:
             chances.append(record.corrected(confidence) * (chances[-1] if chances else 1.0))
@@ -141,7 +144,7 @@ class Drafter:
         """Compare the last draft with what was written, up to its first wrong token."""
         now = self.attempt
         for guess, token in zip(now.pending, now.writing.ids[now.begin :], strict=False):
-            record = self._record(guess.source)
+            record = self._record(guess.record)
             record.expected += guess.confidence
             record.num_drafted += 1
             if guess.token != token:
@@ -150,5 +153,5 @@ class Drafter:
             record.num_accepted += 1
         now.pending = ()
 
-    def _record(self, source: str) -> Record:
-        return self.records.setdefault(source, Record())
+    def _record(self, name: str) -> Record:
+        return self.records.setdefault(name, Record())

@@ -13,7 +13,8 @@ from judo_edge.protocol.seg import Cell, seg_from_mask
 from judo_edge.runtime.drafts.base import Draft, Writing
 from judo_edge.runtime.drafts.text import TextDrafts
 
-_OPEN, _CLOSE = "<seg>", "</seg>"
+_OPEN, _CLOSE = "<seg>", "</seg>\n<think>"
+"""With the tag that follows: a vocabulary may merge the line's end with the bracket before it."""
 _NUMBERS = re.compile(r"\d+")
 CONFIDENCE = 0.9
 """Of a token, before the source's own record says better."""
@@ -31,7 +32,7 @@ class MaskSource:
     def propose(self, writing: Writing, room: int) -> Draft:
         """Guess the rest of the mask, its tags included."""
         marked = writing.evidence.marked
-        if marked is None or _CLOSE in writing.text:
+        if marked is None or "</seg>" in writing.text:
             return Draft()
         rest = _rest_of_reply(marked, writing.text)
         if rest is None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from judo_edge.runtime.drafts.base import Draft
 
-ORDERS = (16, 8, 5, 3, 2)
-"""Lengths of context that are looked up, longest first; one token alone says too little of what follows."""
+ORDERS = (16, 8, 5, 3, 2, 1)
+"""Lengths of context that are looked up, longest first."""
 START = -1
 """Stands before the first token of every sequence."""
 MIN_CONFIDENCE = 0.02

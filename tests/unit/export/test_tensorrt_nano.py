@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (extra rtx)")
 
-from judo_edge.export.graphs import GraphForm, GraphSpec, graphs_from_config
+from judo_edge.export.graphs import GraphForm, GraphSpec, ProbeForm, graphs_from_config
 from judo_edge.export.tensorrt import Built, HeadFacts, LayerReport, expanded_weights, is_weight_fused, replicates_kv
 from judo_edge.export.tensorrt.report import Kernel
 from judo_edge.shipped import _assets
@@ -101,3 +102,16 @@ def test_keys_and_values_are_not_copied_for_each_query_head(results: Results, fo
 def test_float_graphs_read_no_integers(results: Results) -> None:
     graph, _, report = results["modern", "decoder", "FP16"].result()
     assert not any(is_weight_fused(report, linear) for linear in graph.linears)
+
+
+@pytest.mark.parametrize("dialect", ["modern", "legacy"])
+def test_a_cell_probe_leaves_every_weight_fused(dialect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    config = json.loads((_assets() / "judo-nano" / "config.json").read_text())
+    form = GraphForm(dialect, "float16", probe=ProbeForm(3, 4))  # type: ignore[arg-type]
+    graph = in_form(graphs_from_config(config, 504, form).decoder[0], FORMS["W8A16"])
+    path, _ = write_random(graph, tmp_path)
+    _, report = built(graph, dialect, path, tmp_path / "plans", HEADS)
+    assert [linear.node for linear in graph.linears if not is_weight_fused(report, linear)] == ["lm_head"]
+    assert len(expanded_weights(report)) == 3, "the head, once in each profile"
+    assert any(out.name == "cells" for kernel in report.kernels for out in kernel.outputs)

@@ -99,13 +99,20 @@ def test_a_source_that_is_always_wrong_is_cooled_down_and_tried_again_later() ->
     assert low < 0.5 < 0.8 < record.reliability
 
 
-def test_a_reply_of_the_part_is_drafted_the_next_time_and_parts_are_kept_apart() -> None:
+def test_a_part_goes_on_as_it_did_before_and_a_new_one_as_the_others() -> None:
     made = drafter_from_tokenizer(Tokenizer(tokenizer()), frozenset({END}), ("A", "B"), (16, 16), ReplyMemory(None, ""))
     ids = ids_of(GOOD)
     assert len(written(made, ids)) > 1
     assert written(made, ids) == [len(ids)]
     made.begin(Evidence("another part"))
-    assert len(made.next_draft(200)) < len(ids)
+    assert list(made.next_draft(200)) == ids
+    other = ids_of(BAD)
+    made.begin(Evidence("another part"))
+    for token in other[:4]:
+        made.observe(token)
+    assert "matches" not in made.texts.text_of(made.next_draft(200)), (
+        "a mask with cells does not go on like an empty one"
+    )
 
 
 def test_the_format_alone_knows_the_tags_but_not_the_words() -> None:

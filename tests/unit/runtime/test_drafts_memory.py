@@ -9,6 +9,11 @@ import pytest
 from judo_edge.runtime.drafts import Evidence, ReplyMemory, Writing
 from judo_edge.runtime.drafts.memory import SLACK
 from judo_edge.runtime.drafts.replies import HistorySource
+from judo_edge.runtime.drafts.text import TextDrafts
+from judo_edge.runtime.tokenizer import Tokenizer
+from tests.scripted import tokenizer
+
+TEXTS = TextDrafts(Tokenizer(tokenizer()))
 
 
 def test_replies_are_there_after_a_restart_in_order_and_by_part(tmp_path: Path) -> None:
@@ -22,9 +27,9 @@ def test_replies_are_there_after_a_restart_in_order_and_by_part(tmp_path: Path) 
 
 
 def test_a_history_goes_on_where_it_was(tmp_path: Path) -> None:
-    source = HistorySource(ReplyMemory(tmp_path, "v"))
+    source = HistorySource(ReplyMemory(tmp_path, "v"), TEXTS)
     source.learn(Writing(Evidence("lid"), [4, 5, 6]))
-    assert HistorySource(ReplyMemory(tmp_path, "v")).propose(Writing(Evidence("lid")), 9).ids == (4, 5, 6)
+    assert HistorySource(ReplyMemory(tmp_path, "v"), TEXTS).propose(Writing(Evidence("lid")), 9).ids == (4, 5, 6)
 
 
 @pytest.mark.parametrize("torn", [b"[1, 2", b'{"a": 1}\n', b"[-1]\n", b"[true]\n", b"\xff\xfe\n", b"\n"])
