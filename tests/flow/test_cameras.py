@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra `export` (torch)")
@@ -72,3 +73,17 @@ def test_replies_in_batches_are_those_of_one_by_one(
         assert shared.new >= size * (len(asked.prompt) - shared.kept), "one pass reads all prompts"
     assert not waiting and [said(one) for one in found] == plain
     assert len({inspection.verdict.decision for inspection in found}) > 1
+
+
+def test_a_prompt_has_the_same_logits_alone_and_in_a_batch_bit_for_bit(bundle: Bundle, engine: CountingEngine) -> None:
+    num_tokens, hidden = 101, bundle.manifest.model.hidden_size  # an odd number: the last row has a kernel of its own
+    rows = 0.02 * np.random.default_rng(0).standard_normal((5, num_tokens, hidden)).astype(np.float32)
+    positions, wanted = np.tile(np.arange(num_tokens), (3, 5, 1)), np.arange(num_tokens - 30, num_tokens)
+    single = []
+    for number in range(5):
+        engine.start(200)
+        single.append(engine.advance(rows[number : number + 1], positions[:, :1], wanted).logits[0].copy())
+    for batch in (2, 3, 5):
+        engine.start(200, batch=batch)
+        together = engine.advance(rows[:batch], positions[:, :batch], wanted).logits
+        assert np.array_equal(together, np.stack(single[:batch]))
