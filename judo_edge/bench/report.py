@@ -155,6 +155,8 @@ class Report(Headline):
     setting: Setting
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     peers: dict[str, Summary] = Field(default_factory=dict)
+    peers_equal: dict[str, int] = Field(default_factory=dict)
+    """Photos to which each rival wrote the plain greedy reply of the first bundle."""
     score: Score | None = None
     """Of the first bundle; None in the mode `latency`."""
 
@@ -173,7 +175,12 @@ class Report(Headline):
         return self.model_dump_json()
 
 
-def report_from_rows(setting: Setting, rows: tuple[Row, ...], peers: dict[str, Summary] | None = None) -> Report:
+def report_from_rows(
+    setting: Setting,
+    rows: tuple[Row, ...],
+    peers: dict[str, Summary] | None = None,
+    equal: dict[str, int] | None = None,
+) -> Report:
     """Put a report together; rows learn how they stand against the fastest of the `peers`."""
     best = min((peer.mean for peer in (peers or {}).values()), default=None)
     compared = tuple(
@@ -182,7 +189,7 @@ def report_from_rows(setting: Setting, rows: tuple[Row, ...], peers: dict[str, S
     )
     headline = {key: getattr(compared[0], key) for key in HEADLINE}
     score = _score(setting, compared[0].latency)
-    return Report(**headline, setting=setting, rows=compared, peers=peers or {}, score=score)
+    return Report(**headline, setting=setting, rows=compared, peers=peers or {}, peers_equal=equal or {}, score=score)
 
 
 def _score(setting: Setting, latency: Summary) -> Score | None:

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from judo_edge import __version__
@@ -15,9 +15,10 @@ from judo_edge.bench.counting import CountingEngine
 from judo_edge.bench.energy import EnergyMeter, NoMeter, energy_meter
 from judo_edge.bench.figures import row_from_rounds
 from judo_edge.bench.lane import Drafts, Lane
+from judo_edge.bench.peers.rivals import PeerPlan, PeerRival, open_rivals
 from judo_edge.bench.prediction import prompt_tokens_of
 from judo_edge.bench.report import Mode, Report, Row, Setting, report_from_rows
-from judo_edge.bench.rounds import Rival, Round, Rounds, Shots, measured_rounds, stream
+from judo_edge.bench.rounds import Round, Rounds, Shots, measured_rounds, stream
 from judo_edge.bench.soak import SoakReport, soak
 from judo_edge.bench.sources import Parts, Shot
 from judo_edge.bench.statistics import Summary, summary_from_values
@@ -46,7 +47,8 @@ class Plan:
     engine: str = "onnxruntime"
     threads: int = 0
     accept_failed: tuple[str, ...] = ()
-    rivals: tuple[Rival, ...] = field(default=())
+    peers: PeerPlan | None = None
+    """Rivals that are asked in turn; none when None."""
 
     def moments(self) -> Iterator[Shots]:
         """Yield the photos; InputError when the workload needs more part numbers."""
@@ -75,11 +77,16 @@ def run_bench(bundles: Sequence[Bundle], plan: Plan, progress: Progress) -> Repo
     """Measure bundles on a workload, in turn in every round."""
     if plan.workload is Workload.COLD_START:
         return _cold_report(bundles, plan, progress)
-    with energy_meter() as meter, _lanes(bundles, plan, meter) as lanes:
-        rounds = measured_rounds(lanes, plan.moments(), plan.rounds, plan.warm_up, plan.rivals, progress)
+    with (
+        open_rivals(plan.peers, bundles[0]) as rivals,
+        energy_meter() as meter,
+        _lanes(bundles, plan, meter) as lanes,
+    ):
+        rounds = measured_rounds(lanes, plan.moments(), plan.rounds, plan.warm_up, rivals, progress)
         rows = [_row(lane, mine, alone=len(lanes) == 1) for lane, mine in zip(lanes, rounds.lanes, strict=True)]
         setting = plan.setting(meter, sum(entry.num_repeats for entry in rounds.lanes[0]))
-    return report_from_rows(setting, tuple(rows), _peers(rounds))
+        equal = {rival.name: _num_equal(rival, rounds.lanes[0]) for rival in rivals}
+    return report_from_rows(setting, tuple(rows), _peers(rounds), equal)
 
 
 def run_soak(bundle: Bundle, plan: Plan, progress: Progress) -> SoakReport:
@@ -103,6 +110,12 @@ def _lanes(bundles: Sequence[Bundle], plan: Plan, meter: EnergyMeter) -> Iterato
 def _row(lane: Lane, rounds: Sequence[Round], alone: bool) -> Row:
     peak = resident_memory()[1] if alone else 0
     return row_from_rounds(lane.bundle, lane.prompt_tokens, rounds, peak or None)
+
+
+def _num_equal(rival: PeerRival, rounds: Sequence[Round]) -> int:
+    """Count the photos to which a rival wrote the plain greedy reply of the first bundle."""
+    own = [dict(zip(entry.frame_ids, entry.greedy.inspections, strict=True)) for entry in rounds]
+    return sum(rival.replies.get(name) == look.ids for entry in own for name, look in entry.items())
 
 
 def _peers(rounds: Rounds) -> dict[str, Summary]:

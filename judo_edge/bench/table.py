@@ -35,9 +35,10 @@ def stage_table(row: Row) -> Table:
 
 def peer_table(report: Report) -> Table:
     """Return the rivals."""
-    header = ("rival, ms", "mean", "p50", "p90", "p99", "max")
+    header = ("rival, ms", "mean", "p50", "p90", "p99", "max", "replies as plain greedy")
+    count = report.rows[0].equality.compared
     rows = [
-        (name, *(_number(value) for value in (one.mean, one.p50, one.p90, one.p99, one.max)))
+        (name, *map(_number, (one.mean, one.p50, one.p90, one.p99, one.max)), f"{report.peers_equal[name]} of {count}")
         for name, one in report.peers.items()
     ]
     return header, rows

@@ -12,6 +12,7 @@ import typer
 from judo_edge.bench.report import Mode
 from judo_edge.bench.workloads import Workload
 from judo_edge.cli.app import EXIT_GATE, AcceptFailed, EngineName, Force, Threads, accepted_bundle, app, noted
+from judo_edge.cli.peering import peer_plan
 from judo_edge.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def bench(
         str, typer.Option("--assume", metavar="PASSES", help="e.g. vision=1,prefill=886+60,verify=32x1,tokens=80.")
     ] = "",
     devices: Annotated[Path | None, typer.Option("--devices", metavar="FILE", help="Own table, for --model.")] = None,
+    peers: Annotated[
+        str, typer.Option("--peers", metavar="NAMES", help="Rivals to ask in turn, with commas, or `installed`.")
+    ] = "",
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="DIR", help="What the bundle was made from, for --peers.")
+    ] = None,
+    peer_python: Annotated[
+        list[str] | None, typer.Option("--peer-python", metavar="KEY=PATH", help="A rival's own Python; repeat.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write an SVG here.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report here.")] = None,
     engine_name: EngineName = "onnxruntime",
@@ -87,6 +97,7 @@ def bench(
         engine=engine_name,
         threads=threads,
         accept_failed=tuple(accept_failed or ()),
+        peers=peer_plan(peers, checkpoint, peer_python or [], threads) if peers else None,
     )
     is_fine = _soak(opened, plan, plot, json_file, force) if soak else _measure(opened, plan, plot, json_file, force)
     if not is_fine:

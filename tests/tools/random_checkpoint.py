@@ -1,6 +1,7 @@
 """Random-weight checkpoints of any size, written shard by shard, and the peak memory of exporting one.
 
     python -m tests.tools.random_checkpoint FOLDER [--shape 7B|3B|0.5B|tiny|nano] [--shards N] [--adapter-rank 32]
+                                            [--unit-norms]
     python -m tests.tools.random_checkpoint FOLDER --measure [--recipe cpu-int8] [--adapter DIR]
 
 Measuring runs the export in a process of its own and prints one JSON line: peak resident memory, seconds, bytes.
@@ -66,8 +67,14 @@ class Peak:
     seconds: float
 
 
-def write_random_checkpoint(folder: Path, shape: TinyShape, shards: int = 4, image_size: int = 504) -> Path:
-    """Write a bfloat16 checkpoint without ever holding more than one tensor."""
+def write_random_checkpoint(
+    folder: Path, shape: TinyShape, shards: int = 4, image_size: int = 504, unit_norms: bool = False
+) -> Path:
+    """Write a bfloat16 checkpoint without ever holding more than one tensor.
+
+    Without `unit_norms` the norms are as small as all weights: sizes are right, but every reply is one token for ever,
+    which flatters whatever guesses from the text so far.
+    """
     from judo_edge.protocol.profile import PromptProfile, save_profile
     from judo_edge.vision.geometry import CLIP_MEAN, CLIP_STD
     from tests.checkpoints import byte_tokenizer
@@ -82,6 +89,8 @@ def write_random_checkpoint(folder: Path, shape: TinyShape, shards: int = 4, ima
     for number, names in enumerate(_even_parts(sizes, shards), start=1):
         file = f"model-{number:05d}-of-{shards:05d}.safetensors"
         _write_shard(folder / file, {name: sizes[name] for name in names})
+        if unit_norms:
+            _set_norms_to_one(folder / file)
         weight_map.update(dict.fromkeys(names, file))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     byte_tokenizer().save(str(folder / "tokenizer.json"))
@@ -184,6 +193,18 @@ def _write_shard(path: Path, sizes: Mapping[str, tuple[int, ...]], dtype: str = 
             remaining -= count
 
 
+def _set_norms_to_one(path: Path) -> None:
+    """Overwrite the weights of the norms in a bfloat16 shard."""
+    norms = tuple(f"{name}.weight" for name in ("norm", "norm1", "norm2", "ln_q"))
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        for name, about in json.loads(file.read(length)).items():
+            if name.endswith(norms):
+                begin, end = about["data_offsets"]
+                file.seek(8 + length + begin)
+                file.write(b"\x80\x3f" * ((end - begin) // 2))
+
+
 @lru_cache(maxsize=1)
 def _normal_values() -> Any:
     """Return 65,536 equally likely values of a normal distribution: drawing an index is ten times faster."""
@@ -201,12 +222,13 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--adapter-rank", type=int, default=0, help="also write adapters/rankN inside the folder")
     parser.add_argument("--image-size", type=int, default=504)
+    parser.add_argument("--unit-norms", action="store_true", help="norms of one, so that replies vary")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--recipe", default="cpu-int8")
     parser.add_argument("--adapter", type=Path, action="append", default=[])
     args = parser.parse_args()
     if not args.measure:
-        write_random_checkpoint(args.folder, SHAPES[args.shape], args.shards, args.image_size)
+        write_random_checkpoint(args.folder, SHAPES[args.shape], args.shards, args.image_size, args.unit_norms)
         if args.adapter_rank:
             name = f"rank{args.adapter_rank}"
             write_random_adapter(args.folder / "adapters" / name, SHAPES[args.shape], args.adapter_rank)

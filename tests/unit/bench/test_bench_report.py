@@ -58,6 +58,8 @@ def setting(**changes: object) -> Setting:
 
 
 PEERS = {"slow & sure": summary(90, 90), "quick": summary(50, 50)}
+EQUAL = {"slow & sure": 3, "quick": 2}
+"""Photos to which they wrote the plain greedy reply."""
 
 
 def test_the_line_of_json_begins_with_the_headline() -> None:
@@ -70,7 +72,7 @@ def test_the_line_of_json_begins_with_the_headline() -> None:
 
 
 def test_rows_are_compared_with_the_fastest_rival() -> None:
-    report = report_from_rows(setting(), (row(), row("other", latency=summary(25, 25))), PEERS)
+    report = report_from_rows(setting(), (row(), row("other", latency=summary(25, 25))), PEERS, EQUAL)
     assert [one.speedup_vs_best_peer for one in report.rows] == [2.5, 2.0] and report.speedup_vs_best_peer == 2.5
 
 
@@ -99,7 +101,7 @@ def test_a_report_knows_whether_it_is_fine() -> None:
 
 
 def test_a_report_is_read_from_a_file_or_the_end_of_an_output(tmp_path: Path) -> None:
-    report = report_from_rows(setting(mode=Mode.SINGLE_STREAM), (row(),), PEERS)
+    report = report_from_rows(setting(mode=Mode.SINGLE_STREAM), (row(),), PEERS, EQUAL)
     path = tmp_path / "out.txt"
     path.write_text(f"a table\n{report.to_json()}\n")
     assert report_from_file(path) == report
@@ -121,7 +123,7 @@ def test_a_report_with_another_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_table_puts_bundles_side_by_side_and_says_what_was_not_measured() -> None:
-    report = report_from_rows(setting(), (row(), row("other", limit_ratio=None, limit=None)), PEERS)
+    report = report_from_rows(setting(), (row(), row("other", limit_ratio=None, limit=None)), PEERS, EQUAL)
     header, rows = comparison_table(report)
     cells = {name: values for name, *values in rows}
     assert header == ("", "nano", "other") and all(len(line) == 3 for line in rows)
@@ -133,16 +135,16 @@ def test_the_table_puts_bundles_side_by_side_and_says_what_was_not_measured() ->
 
 
 def test_the_tables_of_stages_and_rivals() -> None:
-    report = report_from_rows(setting(), (row(),), PEERS)
+    report = report_from_rows(setting(), (row(),), PEERS, EQUAL)
     rows = {line[0]: line[1:] for line in stage_table(report.rows[0])[1]}
     assert rows["vision"] == ("8.00", "8.00", "8.00", "8.00", "0.00", "0.00", "8.00")
     assert rows["prefill"][-1] == "-" and rows["total"][0] == "20.00" and rows["total"][-1] == "60.00"
-    assert peer_table(report)[1][1] == ("quick", "50.0", "50.0", "50.0", "50.0", "50.0")
+    assert peer_table(report)[1][1] == ("quick", "50.0", "50.0", "50.0", "50.0", "50.0", "2 of 3")
 
 
 @pytest.fixture
 def report() -> Report:
-    return report_from_rows(setting(cameras=2), (row(), row("a <b> & c")), PEERS)
+    return report_from_rows(setting(cameras=2), (row(), row("a <b> & c")), PEERS, EQUAL)
 
 
 def test_the_plot_names_bundles_stages_and_rivals_and_says_numbers(report: Report) -> None:

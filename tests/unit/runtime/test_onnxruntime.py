@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from judo_edge.bundle import Bundle
+from judo_edge.bundle import Bundle, TensorDecision
 from judo_edge.core import Floats
 from judo_edge.errors import DependencyError, EngineError
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.graphs import GraphEngine
 from judo_edge.runtime.engines.masks import causal_mask
+from judo_edge.runtime.engines.onnxruntime import row_multiple
 
 pytest.importorskip("torch", reason="needs the extra export")
 from judo_edge.export.graphs import GraphForm
@@ -194,3 +196,28 @@ def test_cuda_provider_that_is_not_there_is_named(tmp_path: Path) -> None:
         pytest.skip("this onnxruntime has its CUDA provider")
     with pytest.raises(DependencyError, match="onnxruntime-gpu"):
         engine_from_bundle(scripted_bundle(tmp_path / "b"), "onnxruntime-cuda")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=form_id)
+def test_rows_in_twos_say_the_same_up_to_the_last_place(
+    form: GraphForm, bundle_of: Callable[[GraphForm], Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("judo_edge.runtime.engines.onnxruntime.row_multiple", lambda bundle: 2)
+    with engine_from_bundle(bundle_of(form), threads=1) as engine:
+        assert isinstance(engine, GraphEngine) and engine.backend.multiple == 2
+        engine.start(NUM_TOKENS)
+        whole = read(engine, rows=(0, -2, -1))
+        assert whole.shape[1] == 3 and engine.length == NUM_TOKENS
+        engine.start(NUM_TOKENS)
+        single = read(engine, *range(1, NUM_TOKENS))
+        assert engine.length == NUM_TOKENS and np.abs(single[0, 0] - whole[0, 2]).max() < tolerance(engine)
+
+
+@pytest.mark.parametrize(("form", "multiple"), [("int8-block128", 2), ("int4-block128", 2), ("int8-channel", 1)])
+def test_only_weights_in_blocks_need_rows_in_twos(
+    form: str, multiple: int, bundle_of: Callable[[GraphForm], Bundle]
+) -> None:
+    bundle = bundle_of(GraphForm())
+    decision = TensorDecision(form=form, dtype="float32")
+    manifest = bundle.manifest.model_copy(update={"decisions": {"head": decision}})
+    assert row_multiple(bundle) == 1 and row_multiple(replace(bundle, manifest=manifest)) == multiple
