@@ -113,6 +113,7 @@ class ScriptedEngine:
 
     name = "scripted"
     digest = "0" * 64
+    max_batch = 1
 
     def __init__(self, script: Callable[[float], str], broken: str = "") -> None:
         """`broken` names the method that fails."""
@@ -139,11 +140,11 @@ class ScriptedEngine:
         """Return rows that hold the mean red of the photo."""
         if self.broken == "encode":
             raise EngineError("the vision graph failed", action="look at it")
-        self.num_encoded += 1
-        red = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean()
-        return Encoded(np.full((1, SIDE * SIDE, HIDDEN), red, dtype=np.float32))
+        self.num_encoded += len(patches)
+        reds = patches.reshape(len(patches), -1, 3, 392)[:, :, 0].mean(axis=(1, 2))
+        return Encoded(np.tile(reds[:, None, None], (1, SIDE * SIDE, HIDDEN)).astype(np.float32))
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
+    def start(self, capacity: int, prefix: Floats | None = None, batch: int = 1) -> None:
         self.length, self._prompt = 0 if prefix is None else prefix.shape[0], 0
 
     def keys_values(self, begin: int, end: int) -> Floats:
@@ -185,6 +186,67 @@ class ScriptedEngine:
         red = (float(inputs_embeds[0, constant[0], 0]) * 0.5 + 0.5) * 255
         self.reds.append(red)
         self._ids, self._step = ids_of(self.script(red)), 0
+
+
+class ScriptedBatch(ScriptedEngine):
+    """The same for several prompts in one pass, each written by a `ScriptedEngine` of its own.
+
+    Keys and values of a batch hold each prompt's red and length, so that it can go on alone. A red that `is_broken`
+    names gives logits that are no numbers.
+    """
+
+    max_batch = 4
+
+    def __init__(
+        self, script: Callable[[float], str], broken: str = "", is_broken: Callable[[float], bool] = lambda red: False
+    ) -> None:
+        super().__init__(script, broken)
+        self.is_broken = is_broken
+        self.batches: list[int] = []
+        """Prompts of each pass."""
+        self.encodes: list[int] = []
+        """Photos of each call."""
+        self._items: list[ScriptedEngine] = []
+
+    def encode(self, patches: Floats) -> Encoded:
+        if self.broken == "batch encode" and len(patches) > 1:
+            raise EngineError("the vision graph takes no batch")
+        self.encodes.append(len(patches))
+        return super().encode(patches)
+
+    def start(self, capacity: int, prefix: Floats | None = None, batch: int = 1) -> None:
+        super().start(capacity, prefix)
+        self._items = [ScriptedEngine(self.script) for _ in range(batch if batch > 1 else 0)]
+        for item in self._items:
+            item.start(capacity, prefix)
+        if prefix is not None and prefix[0, 0, 0, 0, 0, 1]:
+            red, prompt = prefix[0, 0, 0, 0, 0, :2].tolist()
+            self._ids, self._prompt = ids_of(self.script(red)), int(prompt)
+            self._step = len(prefix) - self._prompt + 1
+
+    def keys_values(self, begin: int, end: int) -> Floats:
+        if not self._items:
+            return super().keys_values(begin, end)
+        found = np.zeros((end - begin, LAYERS, 2, len(self._items), KV_HEADS, HEAD_DIM), np.float32)
+        for number, item in enumerate(self._items):
+            found[..., number, :, 0], found[..., number, :, 1] = item.reds[0], item._prompt
+        return found
+
+    def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
+        self.batches.append(len(inputs_embeds))
+        if not self._items:
+            return super().advance(inputs_embeds, positions, rows)
+        if self.broken == "batch decode":
+            raise EngineError("the decoder takes no batch")
+        found = []
+        for number, item in enumerate(self._items):
+            item.probe = self.probe
+            found.append(item.advance(inputs_embeds[number : number + 1], positions[:, number : number + 1], rows))
+            if self.is_broken(item.reds[0]):
+                found[-1].logits[:] = np.nan
+        self.length += inputs_embeds.shape[1]
+        cells = [one.cells for one in found if one.cells is not None]
+        return Decoded(np.concatenate([one.logits for one in found]), np.concatenate(cells) if cells else None)
 
 
 def red_means_bad(red: float) -> str:

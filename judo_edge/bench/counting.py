@@ -10,8 +10,10 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from judo_edge.core import Floats, Ints
-from judo_edge.runtime.engines.base import Decoded, Encoded, Engine
+from judo_edge.runtime.engines.base import Decoded, Encoded, Engine, KeysValues
 
 
 class PassKind(str, Enum):
@@ -26,15 +28,15 @@ class PassKind(str, Enum):
 
 
 class Pass(NamedTuple):
-    """One decoder pass."""
+    """One decoder pass; what it does for several prompts together is counted once."""
 
     kind: PassKind
     new: int
-    """Positions that it appended."""
+    """Positions that it appended, to all prompts together."""
     wanted: int
-    """Positions whose logits were asked for."""
+    """Positions whose logits were asked for, of all prompts together."""
     kept: int
-    """Positions that were there before."""
+    """Positions of each prompt that were there before."""
 
 
 @dataclass
@@ -53,6 +55,8 @@ class CountingEngine:
         self._inner = inner
         self._work = Work()
         self._is_fresh = True
+        self._of_batch: KeysValues | None = None
+        """What was read of several prompts: each of them may go on alone."""
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what an engine has beyond the protocol."""
@@ -78,21 +82,33 @@ class CountingEngine:
         """Number of positions kept."""
         return self._inner.length
 
+    @property
+    def max_batch(self) -> int:
+        """Number of prompts that are read together at most."""
+        return self._inner.max_batch
+
     def encode(self, patches: Floats) -> Encoded:
         """Encode photos and count them."""
         self._work.num_images += len(patches)
         return self._inner.encode(patches)
 
-    def start(self, capacity: int, prefix: Floats | None = None) -> None:
-        """Forget every position; the next pass is a prefill."""
-        self._is_fresh = True
-        self._inner.start(capacity, prefix)
+    def start(self, capacity: int, prefix: KeysValues | None = None, batch: int = 1) -> None:
+        """Forget every position; the next pass is a prefill, unless one prompt of a batch goes on alone."""
+        known = self._of_batch
+        self._is_fresh = prefix is None or known is None or not np.may_share_memory(prefix, known)
+        self._inner.start(capacity, prefix, batch)
+
+    def keys_values(self, begin: int, end: int) -> KeysValues:
+        """Return the inner engine's keys and values."""
+        found = self._inner.keys_values(begin, end)
+        self._of_batch = found if found.shape[3] > 1 else None
+        return found
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Append positions and note the pass."""
-        new = int(inputs_embeds.shape[1])
+        batch, new = inputs_embeds.shape[:2]
         kind = PassKind.PREFILL if self._is_fresh else PassKind.VERIFY if new > 1 else PassKind.DECODE
-        self._work.passes.append(Pass(kind, new, int(rows.size), self._inner.length))
+        self._work.passes.append(Pass(kind, batch * new, batch * rows.size, self._inner.length))
         self._is_fresh = False
         return self._inner.advance(inputs_embeds, positions, rows)
 

@@ -57,17 +57,17 @@ class Lane:
         self._limit = Limit(bundle, engine, self._inspectors["on"])
 
     def look(self, shots: Sequence[Shot], drafts: Drafts = "on") -> Looked:
-        """Inspect photos that are captured together, one after the other."""
-        inspector, events = self._inspectors[drafts], tuple[list[Event], ...]([] for _ in shots)
+        """Inspect photos that are captured at the same time, together."""
+        inspector = self._inspectors[drafts]
+        events: dict[str, list[Event]] = {shot.name: [] for shot in shots}
         self._references.expect(shots)
         self.engine.take()
         joules, started = self._meter.joules(), time.monotonic_ns()
-        inspections = tuple(
-            inspector.look(shot.frame(started), told.append) for shot, told in zip(shots, events, strict=True)
-        )
+        frames = [shot.frame(started) for shot in shots]
+        inspections = tuple(inspector.look_together(frames, lambda event: events[event.frame_id].append(event)))
         seconds = (time.monotonic_ns() - started) * 1e-9
         used = _difference(self._meter.joules(), joules)
-        return Looked(seconds, inspections, tuple(map(tuple, events)), self.engine.take(), used)
+        return Looked(seconds, inspections, tuple(map(tuple, events.values())), self.engine.take(), used)
 
     def limit(self, shots: Sequence[Shot], looked: Looked) -> tuple[Limited, ...] | None:
         """Return the limit of each photo given the replies to them; None when a photo has no reply."""

@@ -6,19 +6,22 @@ Knows how a pass over the prompt and the writing of the reply fit together. What
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from judo_edge.core import CellMask, Floats, Reply
 from judo_edge.protocol.questions import Question
 from judo_edge.protocol.reply import ReplyStream, reply_from_text
 from judo_edge.runtime.cells import cell_scores_from_probe
-from judo_edge.runtime.decoder import PromptInputs
-from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
+from judo_edge.runtime.decoder import FirstPass, PromptInputs
+from judo_edge.runtime.drafts import Attempt, Drafter, Evidence, ReplyMemory, drafter_from_tokenizer
 from judo_edge.runtime.engines.base import KeysValues
 from judo_edge.runtime.generation import Ending, Generation, Limits, Reasoning, Tell, Writer
 from judo_edge.runtime.margins import MarginReader, landmarks_from_tokenizer
 from judo_edge.runtime.model import Model
 from judo_edge.runtime.prefix import prefix_from_bundle
+from judo_edge.runtime.together import Ask, read_together
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,23 @@ class Manner:
     """Whether the grammar mends a slip inside a mask and ends a useless one; if not, replies are plain greedy."""
     is_drafting: bool = True
     """Whether tokens are guessed ahead, which changes no reply."""
+
+
+class Reading(NamedTuple):
+    """A prompt that is to be read together with others."""
+
+    prompt: PromptInputs
+    evidence: Evidence
+    prefix: KeysValues | None = None
+
+
+class Read(NamedTuple):
+    """A prompt that was read together with others; its reply waits to be written."""
+
+    first: FirstPass
+    evidence: Evidence
+    attempt: Attempt | None
+    """The draft that was read with it; None without a drafter."""
 
 
 class Asker:
@@ -60,18 +80,38 @@ class Asker:
         """
         draft = self._drafted(evidence)
         decoded = self.model.decoder.prefill(prompt, self._cap, draft, prefix)
-        if decoded.cells is None:
-            return None
-        # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
-        tokens = decoded.cells[0, self.prompt.second_photo() - len(self.prompt) - len(draft)]
-        scores = cell_scores_from_probe(tokens, *self.model.grid)
-        evidence.marked = CellMask.from_array(scores > 0)
-        return scores
+        return self._probed(None if decoded.cells is None else decoded.cells[0], len(draft), evidence)
 
     def read_on(self, prompt: PromptInputs, kept: int, evidence: Evidence) -> None:
         """Read the prompt behind its first `kept` positions, which another question about the same photos has left."""
         draft = self._drafted(evidence)
         self.model.decoder.reread(prompt, kept, draft)
+
+    def read_together(self, readings: Sequence[Reading]) -> list[Read]:
+        """Read several prompts in one pass, each with a first draft; each reply is then taken up and written."""
+        asks, attempts = [], []
+        for prompt, evidence, prefix in readings:
+            asks.append(Ask(prompt, self._drafted(evidence), prefix))
+            attempts.append(self.drafter.attempt if self.drafter else None)
+        firsts = read_together(self.model.engine, self.model.embed, asks, self._cap)
+        return [Read(first, one.evidence, its) for first, one, its in zip(firsts, readings, attempts, strict=True)]
+
+    def take_up(self, read: Read) -> Floats | None:
+        """Make ready to write the reply to one of several prompts; return its cell probe as `read` does."""
+        self.model.decoder.take_up(read.first)
+        if self.drafter and read.attempt:
+            self.drafter.resume(read.attempt)
+        return self._probed(read.first.cells, len(read.first.draft), read.evidence)
+
+    def _probed(self, cells: Floats | None, num_drafted: int, evidence: Evidence) -> Floats | None:
+        """Return the probe's (rows, cols) from its values (S, K) of the positions read, and mark what stands out."""
+        if cells is None:
+            return None
+        # Counted from the prompt's end: a known prefix is not in the probe, and drafted tokens are.
+        tokens = cells[self.prompt.second_photo() - len(self.prompt) - num_drafted]
+        scores = cell_scores_from_probe(tokens, *self.model.grid)
+        evidence.marked = CellMask.from_array(scores > 0)
+        return scores
 
     def _drafted(self, evidence: Evidence) -> tuple[int, ...]:
         if self.drafter is None:

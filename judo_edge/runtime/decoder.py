@@ -55,6 +55,29 @@ class Pass(NamedTuple):
     num_accepted: int
     """Drafted tokens that greedy decoding writes too; counted when the next pass begins or the reply ends."""
     seconds: float
+    """Of several prompts read together this one's share."""
+    num_prompts: int = 1
+    """Prompts that it read together."""
+
+
+class FirstPass(NamedTuple):
+    """What a pass over a prompt and a draft behind it has left."""
+
+    rows: Floats
+    """(1 + drafted, V) float32 logits from the prompt's last row on; may be overwritten by the next pass."""
+    draft: tuple[int, ...]
+    prompt_length: int
+    next_position: int
+    run: Pass
+    cells: Floats | None
+    """(S, K) float32 of the positions read, the draft's included; None without a cell probe."""
+    keep: Callable[[int], None]
+    """Leaves so many of this prompt's positions in the engine, and no others; see `Engine.rewind`."""
+
+    def holds_reply(self, end_tokens: frozenset[int]) -> bool:
+        """Tell whether greedy decoding writes the draft and ends with it, so that no other pass is needed."""
+        written = tuple(self.rows[:-1].argmax(axis=-1).tolist())
+        return bool(self.draft) and self.draft[-1] in end_tokens and written == self.draft
 
 
 def greedy_token(logits: Floats) -> int:
@@ -64,6 +87,11 @@ def greedy_token(logits: Floats) -> int:
     if not np.isfinite(logits[token]):
         raise EngineError("a logit that is not finite", "finite logits", "check the bundle with its parity report")
     return token
+
+
+def text_positions(begin: int, count: int) -> Ints:
+    """Return the (3, 1, count) positions of text from `begin` on: the same on all three axes."""
+    return np.tile(np.arange(begin, begin + count, dtype=np.int64), (3, 1, 1))
 
 
 def no_draft(_: int) -> Sequence[int]:
@@ -84,6 +112,7 @@ class Decoder:
         self._first_position = self._prompt_length = self._room = 0
         self._rows: Floats | None = None
         self._draft: tuple[int, ...] = ()
+        self._keep: Callable[[int], None] = engine.rewind
         self.passes: list[Pass] = []
         """What the present prompt has taken so far."""
 
@@ -110,6 +139,12 @@ class Decoder:
         self._engine.rewind(kept)
         self.passes = []
         return self._read_prompt(prompt, kept, draft)
+
+    def take_up(self, first: FirstPass) -> None:
+        """Go on with a prompt that was read elsewhere, as if it had been read by `prefill`; see `together`."""
+        self._first_position, self._prompt_length = first.next_position, first.prompt_length
+        self._rows, self._draft, self._keep = first.rows, first.draft, first.keep
+        self.passes = [first.run]
 
     def steps(
         self,
@@ -144,17 +179,20 @@ class Decoder:
 
     def _read_prompt(self, prompt: PromptInputs, known: int, draft: Sequence[int]) -> Decoded:
         self._first_position, self._prompt_length = prompt.next_position, prompt.embeds.shape[1]
+        self._keep = self._engine.rewind
         embeds, positions = prompt.embeds[:, known:], prompt.positions[:, :, known:]
         if draft:
             embeds = np.concatenate([embeds, self._embedded(draft)], axis=1)
-            positions = np.concatenate([positions, self._positions(0, len(draft))], axis=2)
+            positions = np.concatenate([positions, text_positions(prompt.next_position, len(draft))], axis=2)
         return self._advance("prefill", embeds, positions, draft)
 
     def _append(self, written: int, tokens: tuple[int, ...]) -> None:
         """Read the token at place `written` of the reply and the draft behind it; what was kept from there is wrong."""
-        self._engine.rewind(self._prompt_length + written)
+        self._keep(self._prompt_length + written)
+        self._keep = self._engine.rewind
         kind: Literal["verify", "decode"] = "verify" if len(tokens) > 1 else "decode"
-        self._advance(kind, self._embedded(tokens), self._positions(written, len(tokens)), tokens[1:])
+        positions = text_positions(self._first_position + written, len(tokens))
+        self._advance(kind, self._embedded(tokens), positions, tokens[1:])
 
     def _advance(
         self, kind: Literal["prefill", "verify", "decode"], embeds: Floats, positions: Ints, draft: Sequence[int]
@@ -173,11 +211,6 @@ class Decoder:
 
     def _embedded(self, tokens: Sequence[int]) -> Floats:
         return self._embed(np.array(tokens, dtype=np.int64))[None]
-
-    def _positions(self, written: int, count: int) -> Ints:
-        """Return the (3, 1, count) positions of the reply's tokens from place `written` on."""
-        begin = self._first_position + written
-        return np.tile(np.arange(begin, begin + count, dtype=np.int64), (3, 1, 1))
 
     def _logits(self, row: int) -> Floats:
         if self._rows is None:

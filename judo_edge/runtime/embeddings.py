@@ -60,11 +60,20 @@ class EmbeddingCache:
         if key in self._known:
             self.counts.hits += 1
         else:
-            self._known[key] = self._read(key) or self._computed(key, compute)
-            while len(self._known) > self._max_entries:
-                self._known.popitem(last=False)
+            self._keep(key, self._read(key) or self._computed(key, compute))
         self._known.move_to_end(key)
         return self._known[key]
+
+    def knows(self, key: ArrayKey) -> bool:
+        """Tell whether a key's embedding need not be computed; one that lies on disk is then at hand."""
+        if key not in self._known and (found := self._read(key)):
+            self._keep(key, found)
+        return key in self._known
+
+    def _keep(self, key: ArrayKey, embedding: Embedding) -> None:
+        self._known[key] = embedding
+        while len(self._known) > self._max_entries:
+            self._known.popitem(last=False)
 
     def _read(self, key: ArrayKey) -> Embedding | None:
         arrays = self._store.read(key) if self._store else None

@@ -61,6 +61,16 @@ class Gallery:
         """Return a reference's embedding, computed when it is nowhere known."""
         return self._embeddings.get(self.key(photo), lambda: self._model.embedding(self._model.patches(photo.load())))
 
+    def unknown(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
+        """Return the references of a frame's part whose embeddings must be computed; InputError when it has none."""
+        return tuple(
+            photo for photo in self._references.candidates(frame) if not self._embeddings.knows(self.key(photo))
+        )
+
+    def keep(self, photo: ReferencePhoto, embedding: Embedding) -> None:
+        """Take a reference's embedding that was computed elsewhere."""
+        self._embeddings.get(self.key(photo), lambda: embedding)
+
     def aligned(self, frame: Frame) -> tuple[ReferencePhoto, Alignment] | None:
         """Lay a frame over the reference that its pixels are nearest to; None when its part is not aligned."""
         recipe = self._recipe_of(frame.part)

@@ -1,62 +1,42 @@
-"""The inspector: one frame in, exactly one verdict out.
+"""The inspector: one frame in, exactly one verdict out; several frames that wait together, one verdict for each.
 
-Knows the order of the stages and that a fault is a verdict. Each stage's work lies in its own module.
+Knows the order of the stages and that a fault is a verdict. What a stage does is in `stages`.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from judo_edge.bundle import Bundle
-from judo_edge.core import Event, EventKind, EventValue, Frame, Ints, Reply, Verdict
-from judo_edge.errors import InputError, JudoEdgeError
+from judo_edge.core import Event, EventKind, Frame, Ints, Reply, Verdict
+from judo_edge.errors import InputError
 from judo_edge.files import sha256_of_bytes
 from judo_edge.protocol.questions import Question, detection_question
 from judo_edge.runtime.asking import Asker, Manner
 from judo_edge.runtime.decider import Decider
-from judo_edge.runtime.decision import decision_from_reply
-from judo_edge.runtime.decoder import PromptInputs
 from judo_edge.runtime.drafts import Drafter, Evidence, ReplyMemory
-from judo_edge.runtime.embedding import Embedding
-from judo_edge.runtime.engines.base import Engine, KeysValues
-from judo_edge.runtime.gallery import Chosen, Gallery
-from judo_edge.runtime.generation import Reasoning
-from judo_edge.runtime.inspection import Inspection, Trace, undecidable, verdict_from_trace
+from judo_edge.runtime.engines.base import Engine
+from judo_edge.runtime.gallery import Gallery
+from judo_edge.runtime.inspection import Inspection, Trace
 from judo_edge.runtime.model import Model
 from judo_edge.runtime.partrecipe import PartRecipe
 from judo_edge.runtime.prefixes import PrefixStore
 from judo_edge.runtime.prompt import Prompt
-from judo_edge.runtime.references import ReferencePhoto, References, ReferenceStore
+from judo_edge.runtime.references import References, ReferenceStore
+from judo_edge.runtime.several import Several
+from judo_edge.runtime.stages import Emit, Shown, Stages, teller, verdict_from_fault
 from judo_edge.vision.geometry import Preprocessing
-
-_log = logging.getLogger(__name__)
-
-Emit = Callable[[Event], None]
 
 
 def _nothing(_: Event) -> None:
     """Let an event pass."""
 
 
-@dataclass
-class Shown:
-    """The frame that was brought beside its reference last."""
-
-    frame: Frame
-    query: Embedding
-    chosen: Chosen
-    ids: Ints | None = None
-    """Tokens of the prompt that the engine has read about them; None when it has read none."""
-
-
 class Inspector:
-    """Compares frames with good parts by one bundle, one engine and one question. One frame at a time."""
+    """Compares frames with good parts by one bundle, one engine and one question."""
 
     def __init__(
         self,
@@ -85,8 +65,8 @@ class Inspector:
             raise InputError(found, "one option that means a defect", "ask a detection question")
         self.model = Model(bundle, engine, accept_failed)
         arrays = store.arrays() if store else None
-        self._recipe_of = lru_cache(maxsize=256)(store.recipe if store else _plain_recipe)
-        self.gallery = Gallery(self.model, references, self._recipe_of, arrays)
+        recipe_of = lru_cache(maxsize=256)(store.recipe if store else _plain_recipe)
+        self.gallery = Gallery(self.model, references, recipe_of, arrays)
         vocabulary = bundle.manifest.files[bundle.manifest.tokenizer].sha256
         memory = ReplyMemory(store.folder if store else None, vocabulary)
         manner = Manner(is_guarded, is_drafting)
@@ -94,7 +74,9 @@ class Inspector:
         self._asker = self._asker_of(self.question)
         self._shown: Shown | None = None
         self.decider = Decider(store, bundle, engine.name)
-        self._prefixes = PrefixStore(engine, bundle, arrays, self._asker.exact)
+        prefixes = PrefixStore(engine, bundle, arrays, self._asker.exact)
+        self._stages = Stages(self.model, self.gallery, prefixes, self.decider, recipe_of)
+        self._several = Several(self._stages, self._asker, self.look)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,33 +107,31 @@ class Inspector:
         trace = Trace()
         try:
             verdict = self._judged(frame, trace, emit)
-        except JudoEdgeError as fault:
-            verdict = undecidable(frame, str(fault), trace)
-        except Exception as bug:  # the line must get a verdict whatever went wrong
-            _log.exception("frame %s could not be inspected", frame.frame_id)
-            verdict = undecidable(frame, f"internal fault: {type(bug).__name__}: {bug}", trace)
-        _tell(frame, trace, emit, EventKind.VERDICT, verdict)
+        except Exception as fault:  # the line must get a verdict whatever went wrong
+            verdict = verdict_from_fault(frame, trace, fault)
+        teller(frame, trace, emit)(EventKind.VERDICT, verdict)
         return trace.inspection(verdict)
 
+    def look_together(self, frames: Sequence[Frame], emit: Emit = _nothing) -> list[Inspection]:
+        """Inspect frames that wait at the same time: the same verdicts as one by one, in less time together.
+
+        One call of the vision graph encodes all of them, one pass of the decoder reads all prompts with their drafts. A
+        frame's `Timing` holds its share of what is done together. Where the engine reads one prompt at a time, and
+        after a fault of what is shared, the frames are inspected one after the other.
+        """
+        self._shown = None
+        most = self.model.engine.max_batch
+        groups = [frames[begin : begin + most] for begin in range(0, len(frames), most)]
+        return [inspection for group in groups for inspection in self._several.look(group, emit)]
+
     def _judged(self, frame: Frame, trace: Trace, emit: Emit) -> Verdict:
-        asker, stage = self._asker, trace.watch.stage
-        shown = self._show(frame, trace)
-        with stage("features"):
-            trace.features = self.gallery.compared(frame, shown.query)
-            evidence = Evidence(frame.part, trace.features.mask(*self.grid))
-        with stage("prefill"):
-            prompt = asker.prompt.juxtapose(shown.query.rows, shown.chosen.embedding.rows)
-            trace.cell_scores = asker.read(prompt, evidence, self._prefix(prompt, shown.chosen.photo))
-            shown.ids, trace.passes = asker.prompt.ids, self.model.decoder.passes
-        with stage("decode"):
-            reasoning = Reasoning(self._recipe_of(frame.part).reasoning)
-            trace.generation = asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value), reasoning)
-        trace.watch.split(trace.passes)
-        with stage("parse"):
-            trace.reply = asker.reply(trace.generation)
-            trace.judo, words = decision_from_reply(trace.reply, self.question, trace.generation)
-            outcome = self.decider.decided(frame.part, trace.judo, words, trace.evidence())
-            return verdict_from_trace(frame, trace, outcome)
+        asker, self._shown = self._asker, None
+        shown = self._shown = self._stages.show(frame, trace)
+        reading = self._stages.reading(asker, shown, trace)
+        with trace.watch.stage("prefill"):
+            trace.cell_scores = asker.read(*reading)
+        shown.ids = asker.prompt.ids
+        return self._stages.verdict(asker, frame, trace, emit)
 
     def ask(self, frame: Frame, question: Question, emit: Emit = _nothing) -> Reply:
         """Put another question about a frame; of the frame looked at last only the question is read.
@@ -159,52 +139,25 @@ class Inspector:
         Raises JudoEdgeError when the frame or its reference cannot be read.
         """
         asker, trace = self._asker_of(question), Trace()
-        shown = self._shown if self._shown and self._shown.frame is frame else self._show(frame, trace)
-        prompt = asker.prompt.juxtapose(shown.query.rows, shown.chosen.embedding.rows)
+        shown, self._shown = self._shown, None
+        if shown is None or shown.frame is not frame:
+            shown = self._stages.show(frame, trace)
+        self._shown = shown
         evidence = Evidence(f"{frame.part}?{sha256_of_bytes(question.text.encode())[:12]}")
+        self._read(asker, shown, evidence)
+        trace.passes = self.model.decoder.passes
+        return asker.reply(asker.write(teller(frame, trace, emit)))
+
+    def _read(self, asker: Asker, shown: Shown, evidence: Evidence) -> None:
+        """Read a question about a frame; of the frame that was read last only the question."""
         known, shown.ids = shown.ids, None
+        prompt = asker.prompt.juxtapose(shown.query.rows, shown.chosen.embedding.rows)
         if known is not None and self.model.decoder.has_room(prompt, self.model.profile.max_new_tokens):
             asker.read_on(prompt, _num_shared(asker.prompt.ids, known), evidence)
         else:
-            asker.read(prompt, evidence, self._prefix(prompt, shown.chosen.photo))
-        shown.ids, trace.passes = asker.prompt.ids, self.model.decoder.passes
-        return asker.reply(asker.write(lambda kind, value: _tell(frame, trace, emit, kind, value)))
-
-    def _show(self, frame: Frame, trace: Trace) -> Shown:
-        """Bring a frame beside its reference; the stages up to `reference`."""
-        stage, self._shown = trace.watch.stage, None
-        with stage("align"):
-            over = self._laid(frame, trace)
-        with stage("patches"):
-            patches = self.model.patches(trace.alignment.image if trace.alignment else frame.image)
-        with stage("vision"):
-            query = self.model.embedding(patches)
-        with stage("reference"):
-            chosen = self.gallery.chosen(frame, query, over)
-        trace.reference = chosen.photo
-        self._shown = Shown(frame, query, chosen)
-        return self._shown
-
-    def _laid(self, frame: Frame, trace: Trace) -> ReferencePhoto | None:
-        """Lay the frame over its reference where its part's recipe asks for it."""
-        found = self.gallery.aligned(frame)
-        if found is None:
-            return None
-        photo, trace.alignment = found
-        return photo
-
-    def _prefix(self, prompt: PromptInputs, reference: ReferencePhoto) -> KeysValues | None:
-        """Return the keys and values of the prompt's beginning: the text, and the reference where it comes first."""
-        ids = self.prompt.leading_ids()
-        if not ids.size:
-            return None
-        key = self.gallery.key(reference) if self.prompt.order == "normal-first" else None
-        return self._prefixes.get(prompt, ids, key)
-
-
-def _tell(frame: Frame, trace: Trace, emit: Emit, kind: EventKind, value: EventValue) -> None:
-    seconds = (time.monotonic_ns() - frame.captured_ns) / 1e9
-    emit(Event(kind, frame.frame_id, seconds, len(trace.passes), value))
+            prompt, prefix = self._stages.prompt(asker, shown)
+            asker.read(prompt, evidence, prefix)
+        shown.ids = asker.prompt.ids
 
 
 def _num_shared(one: Ints, other: Ints) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -57,9 +57,14 @@ class Model:
 
     def embedding(self, patches: Floats) -> Embedding:
         """Return what the vision graph says of a photo's patches, in memory of its own."""
-        # The engine may reuse its output, and another photo is encoded before these rows are read.
-        rows, features = self.engine.encode(patches[None])
-        return Embedding(_own(rows[0]), None if features is None else _own(features[0]))
+        return self.embeddings([patches])[0]
+
+    def embeddings(self, patches: Sequence[Floats]) -> list[Embedding]:
+        """Return the same of several photos, encoded in one call."""
+        # The engine may reuse its output, and other photos are encoded before these rows are read.
+        rows, features = self.engine.encode(np.stack(patches) if len(patches) > 1 else patches[0][None])
+        maps = [None] * len(rows) if features is None else [_own(one) for one in features]
+        return [Embedding(_own(one), its) for one, its in zip(rows, maps, strict=True)]
 
 
 def _own(array: Floats) -> Floats:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from judo_edge.runtime.drafts.base import Draft, DraftSource, Evidence, Writing
-from judo_edge.runtime.drafts.drafter import Drafter
+from judo_edge.runtime.drafts.drafter import Attempt, Drafter
 from judo_edge.runtime.drafts.masks import MaskSource
 from judo_edge.runtime.drafts.memory import ReplyMemory
 from judo_edge.runtime.drafts.replies import FormatSource, HistorySource
 from judo_edge.runtime.drafts.text import TextDrafts
 from judo_edge.runtime.tokenizer import Tokenizer
 
-__all__ = ["Draft", "DraftSource", "Drafter", "Evidence", "ReplyMemory", "Writing", "drafter_from_tokenizer"]
+__all__ = ["Attempt", "Draft", "DraftSource", "Drafter", "Evidence", "ReplyMemory", "Writing", "drafter_from_tokenizer"]
 
 
 def drafter_from_tokenizer(

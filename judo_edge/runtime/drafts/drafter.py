@@ -57,50 +57,62 @@ class _Guess(NamedTuple):
 
 
 @dataclass
+class Attempt:
+    """One reply as far as it is written, and the draft that waits to be compared with it."""
+
+    writing: Writing
+    pending: tuple[_Guess, ...] = ()
+    begin: int = 0
+    """Tokens that were written before the draft."""
+
+
+@dataclass
 class Drafter:
-    """Drafts for one reply after the other."""
+    """Drafts for one reply at a time; several may be under way, each in an `Attempt` of its own."""
 
     sources: Sequence[DraftSource]
     texts: TextDrafts
     end_tokens: frozenset[int]
     costs: PassCosts = field(default_factory=PassCosts)
     records: dict[str, Record] = field(default_factory=dict)
-    writing: Writing = field(default_factory=lambda: Writing(Evidence("")))
-    """The reply so far."""
-    _pending: tuple[_Guess, ...] = ()
-    _begin: int = 0
+    attempt: Attempt = field(default_factory=lambda: Attempt(Writing(Evidence(""))))
+    """The reply under way."""
 
     def begin(self, evidence: Evidence) -> None:
-        """Start a reply."""
-        self.writing, self._pending, self._begin = Writing(evidence), (), 0
+        """Start a reply; its `attempt` is given to `resume` when another one was started in between."""
+        self.attempt = Attempt(Writing(evidence))
+
+    def resume(self, attempt: Attempt) -> None:
+        """Go on with a reply that was begun before."""
+        self.attempt = attempt
 
     def observe(self, token: int) -> None:
         """Take in a written token."""
-        self.writing.ids.append(token)
+        writing = self.attempt.writing
+        writing.ids.append(token)
         if token not in self.end_tokens:
-            self.writing.text += self.texts.text_of((token,))
+            writing.text += self.texts.text_of((token,))
 
     def next_draft(self, room: int) -> tuple[int, ...]:
         """Return guesses of the next tokens, at most `room`; the last ones are settled by what was written since."""
         self._settle()
-        self._begin = len(self.writing.ids)
-        self._pending = self._composed(room)
-        return tuple(guess.token for guess in self._pending)
+        now = self.attempt
+        now.begin, now.pending = len(now.writing.ids), self._composed(now.writing, room)
+        return tuple(guess.token for guess in now.pending)
 
     def finish(self, passes: Iterable[Pass]) -> None:
         """End a reply: every source may learn from it."""
         self._settle()
         for run in passes:
-            self.costs.observe(run.num_new, run.seconds)
+            self.costs.observe(run.num_new * run.num_prompts, run.seconds * run.num_prompts)
         for record in self.records.values():
             record.fade()
         for source in self.sources:
-            source.learn(self.writing)
+            source.learn(self.attempt.writing)
 
-    def _composed(self, room: int) -> tuple[_Guess, ...]:
+    def _composed(self, supposed: Writing, room: int) -> tuple[_Guess, ...]:
         least, chance = self.costs.row_share, 1.0
         guesses: list[_Guess] = []
-        supposed = self.writing
         while len(guesses) < room:
             record, draft = self._best(supposed, room - len(guesses))
             for token, confidence in zip(*draft, strict=True):
@@ -130,8 +142,8 @@ class Drafter:
 
     def _settle(self) -> None:
         """Compare the last draft with what was written, up to its first wrong token."""
-        written = self.writing.ids[self._begin :]
-        for guess, token in zip(self._pending, written, strict=False):
+        now = self.attempt
+        for guess, token in zip(now.pending, now.writing.ids[now.begin :], strict=False):
             record = self._record(guess.record)
             record.expected += guess.confidence
             record.num_drafted += 1
@@ -139,7 +151,7 @@ class Drafter:
                 break
             record.accepted += 1
             record.num_accepted += 1
-        self._pending = ()
+        now.pending = ()
 
     def _record(self, name: str) -> Record:
         return self.records.setdefault(name, Record())

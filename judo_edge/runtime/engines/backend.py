@@ -51,6 +51,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def max_batch(self) -> int:
+        """How many prompts one pass of the decoder can read."""
+        ...
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Numbers of new positions that run faster than those between them, ascending; empty when all are alike."""
         ...

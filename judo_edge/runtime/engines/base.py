@@ -1,7 +1,7 @@
 """What the runtime asks of an engine: encode photos, keep a KV cache and advance it. Nothing about files or vendors.
 
-Shapes: N images, P patches and T tokens per image, D hidden width, F feature width, S new positions, R wanted rows,
-V vocabulary, L layers, Hkv key/value heads of width hd.
+Shapes: N images, P patches and T tokens per image, D hidden width, F feature width, B prompts read together, S new
+positions of each, R wanted rows, V vocabulary, L layers, Hkv key/value heads of width hd.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from judo_edge.core import Floats, Ints
 
 KeysValues = npt.NDArray[np.floating[Any]]
-"""Keys and values of P positions, (P, L, 2, 1, Hkv, hd), keys first."""
+"""Keys and values of P positions, (P, L, 2, B, Hkv, hd), keys first; of one prompt B is 1."""
 
 
 class Encoded(NamedTuple):
@@ -31,13 +31,13 @@ class Decoded(NamedTuple):
     """What one decoder pass returns."""
 
     logits: Floats
-    """(1, R, V) float32, before any softmax."""
+    """(B, R, V) float32, before any softmax."""
     cells: Floats | None = None
-    """(1, S, K) float32 logits of the dense cell probe, None when the graph has no probe."""
+    """(B, S, K) float32 logits of the dense cell probe, None when the graph has no probe."""
 
 
 class Engine(Protocol):
-    """A backend that runs the graphs of a bundle and keeps the keys and values of one prompt.
+    """A backend that runs the graphs of a bundle and keeps the keys and values of the prompts that are read together.
 
     An engine is opened by `with`; nothing is loaded before. Returned arrays may be reused by the next call, so a
     caller that keeps one copies it. Every failure is raised as EngineError.
@@ -55,33 +55,40 @@ class Engine(Protocol):
 
     @property
     def length(self) -> int:
-        """Number of positions kept."""
+        """Number of positions kept, the same for all prompts."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """How many prompts can be read together, at least 1."""
         ...
 
     def encode(self, patches: Floats) -> Encoded:
         """Return what the vision graph makes of (N, P, 1176) float32 patches."""
         ...
 
-    def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
-        """Forget every position and make room for `capacity` of them.
+    def start(self, capacity: int, prefix: KeysValues | None = None, batch: int = 1) -> None:
+        """Forget every position and make room for `capacity` of them in each of `batch` prompts.
 
-        `prefix` (P, L, 2, 1, Hkv, hd), float32 or the cache's own type, are the keys and values of the first P
-        positions, which then count as kept. The same object given again is not loaded again.
+        `prefix` (P, L, 2, B, Hkv, hd), float32 or the cache's own type, are the keys and values of the first P
+        positions, which then count as kept; with one in place of B all prompts begin alike. The same object given again
+        is not loaded again.
         """
         ...
 
     def keys_values(self, begin: int, end: int) -> KeysValues:
-        """Return a copy of the keys and values of the kept positions begin..end, in the cache's own type.
+        """Return a copy (end - begin, L, 2, B, Hkv, hd) of kept positions, in the cache's own type.
 
-        Given to `start` they are what they were, bit for bit. ValueError when these positions are not kept.
+        All or one prompt's of them given to `start` are what they were, bit for bit. ValueError when these positions
+        are not kept.
         """
         ...
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Append S positions; each sees all that are kept and the new ones up to itself.
 
-        `inputs_embeds` (1, S, D) float32; `positions` (3, 1, S) int64; `rows` (R,) int64 indices into S whose logits
-        are wanted.
+        `inputs_embeds` (B, S, D) float32; `positions` (3, B, S) int64; `rows` (R,) int64 indices into S whose logits
+        are wanted, the same for all prompts.
         """
         ...
 

@@ -19,23 +19,28 @@ from judo_edge.runtime.engines.masks import capacity_mask, causal_mask, drop_fro
 
 
 class Cache(Protocol):
-    """Keys and values of the positions of one prompt."""
+    """Keys and values of the positions of the prompts that are read together."""
 
     @property
     def capacity(self) -> int:
         """How many positions fit."""
         ...
 
-    def start(self, capacity: int) -> None:
-        """Make room for `capacity` positions and forget what was kept."""
+    @property
+    def batch(self) -> int:
+        """How many prompts."""
+        ...
+
+    def start(self, capacity: int, batch: int = 1) -> None:
+        """Make room for `capacity` positions of each of `batch` prompts and forget what was kept."""
         ...
 
     def load(self, prefix: KeysValues) -> None:
-        """Fill the first P positions from (P, L, 2, 1, Hkv, hd) of any float type."""
+        """Fill the first P positions from (P, L, 2, B or 1, Hkv, hd) of any float type."""
         ...
 
     def read(self, begin: int, end: int) -> KeysValues:
-        """Return a copy (end - begin, L, 2, 1, Hkv, hd) of positions in the graphs' own type."""
+        """Return a copy (end - begin, L, 2, B, Hkv, hd) of positions in the graphs' own type."""
         ...
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
@@ -53,7 +58,7 @@ def cache_from_layout(layout: Layout, backend: Backend) -> Cache:
 
 
 class PositionCache:
-    """Legacy: for each piece with n layers one buffer (C, n, 2, 1, Hkv, hd).
+    """Legacy: for each piece with n layers one buffer (C, n, 2, B, Hkv, hd).
 
     The position comes first, so the filled prefix is contiguous: `past` is its beginning, `present` what follows.
     """
@@ -62,11 +67,11 @@ class PositionCache:
         """Take no memory yet."""
         self._layout, self._backend = layout, backend
         self._addresses: dict[str, int] = {}
-        self.capacity = 0
+        self.capacity, self.batch = 0, 1
 
-    def start(self, capacity: int) -> None:
+    def start(self, capacity: int, batch: int = 1) -> None:
         """Make room; what lies behind the filled prefix is never read, so nothing is cleared."""
-        self.capacity = capacity
+        self.capacity, self.batch = capacity, batch
         for piece in self._layout.pieces:
             if piece.num_layers:
                 self._check_alignment(piece)
@@ -78,6 +83,7 @@ class PositionCache:
         for piece in self._layout.pieces:
             if piece.num_layers:
                 own = prefix[:, piece.first_layer : piece.first_layer + piece.num_layers]
+                own = np.broadcast_to(own, (len(own), *self._row(piece)))
                 self._backend.load(f"past:{piece.name}", own.astype(self._layout.dtype, copy=False))
 
     def read(self, begin: int, end: int) -> KeysValues:
@@ -91,9 +97,10 @@ class PositionCache:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
-        """Return the mask (1, 1, S, P + S)."""
+        """Return the mask (B, 1, S, P + S)."""
         dtype = self._layout.dtype
-        return {"mask": causal_mask(num_new, length, drop_from_dtype(dtype)).astype(dtype, copy=False)}
+        mask = causal_mask(num_new, length, drop_from_dtype(dtype)).astype(dtype, copy=False)
+        return {"mask": np.broadcast_to(mask, (self.batch, *mask.shape[1:]))}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind `past` to the filled prefix and `present` to the room right behind it."""
@@ -111,14 +118,14 @@ class PositionCache:
             raise EngineError(found, f"a multiple of {self._backend.alignment}", "export with other layers_per_segment")
 
     def _row(self, piece: Piece) -> tuple[int, ...]:
-        return (piece.num_layers, 2, 1, self._layout.kv_heads, self._layout.head_dim)
+        return (piece.num_layers, 2, self.batch, self._layout.kv_heads, self._layout.head_dim)
 
     def _row_bytes(self, piece: Piece) -> int:
         return prod(self._row(piece)) * self._layout.dtype.itemsize
 
 
 class LayerCache:
-    """Modern: keys and values of each layer in a buffer (1, Hkv, C, hd), updated in place by the graph's TensorScatter.
+    """Modern: keys and values of each layer in a buffer (B, Hkv, C, hd), updated in place by the graph's TensorScatter.
 
     Input and output share one address, as TensorRT demands. Places that are not filled take part in the products with
     weight zero, so they must hold numbers: a start clears them.
@@ -128,15 +135,15 @@ class LayerCache:
         """Take no memory yet."""
         self._layout, self._backend = layout, backend
         self._addresses: dict[str, int] = {}
-        self.capacity = 0
+        self.capacity, self.batch = 0, 1
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        return (1, self._layout.kv_heads, self.capacity, self._layout.head_dim)
+        return (self.batch, self._layout.kv_heads, self.capacity, self._layout.head_dim)
 
-    def start(self, capacity: int) -> None:
+    def start(self, capacity: int, batch: int = 1) -> None:
         """Make room and clear it."""
-        self.capacity = capacity
+        self.capacity, self.batch = capacity, batch
         num_bytes = prod(self._shape) * self._layout.dtype.itemsize
         for piece in self._layout.pieces:
             for name in self._names(piece):
@@ -155,7 +162,7 @@ class LayerCache:
         """Copy every layer's buffer and pick the positions."""
         layout = self._layout
         num_layers = sum(piece.num_layers for piece in layout.pieces)
-        found = np.empty((end - begin, num_layers, 2, 1, layout.kv_heads, layout.head_dim), layout.dtype)
+        found = np.empty((end - begin, num_layers, 2, self.batch, layout.kv_heads, layout.head_dim), layout.dtype)
         num_bytes = prod(self._shape) * layout.dtype.itemsize
         for layer in range(num_layers):
             for kind, name in enumerate(("key", "value")):
@@ -164,10 +171,11 @@ class LayerCache:
         return found
 
     def inputs(self, num_new: int, length: int) -> dict[str, Array]:
-        """Return the mask (1, 1, S, C) and `write` (1,), the first place to write."""
+        """Return the mask (B, 1, S, C) and `write` (B,), the first place to write."""
         dtype = self._layout.dtype
         mask = capacity_mask(num_new, length, self.capacity, drop_from_dtype(dtype)).astype(dtype, copy=False)
-        return {"mask": mask, "write": np.array([length], dtype=np.int64)}
+        mask = np.broadcast_to(mask, (self.batch, *mask.shape[1:]))
+        return {"mask": mask, "write": np.full(self.batch, length, dtype=np.int64)}
 
     def bound(self, piece: Piece, num_new: int, length: int) -> tuple[Bindings, Bindings]:
         """Bind each cache as input and as output."""

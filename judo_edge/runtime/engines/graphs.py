@@ -26,6 +26,7 @@ class GraphEngine:
         self.name, self.digest = name, digest
         self.layout = layout
         self.length = self.capacity = 0
+        self.batch = 1
         self._prefix: KeysValues | None = None
         self._is_clean = False
         self._opened = opened
@@ -51,6 +52,11 @@ class GraphEngine:
         """Return what runs the graphs; RuntimeError outside the `with` block."""
         return self._inside()[0]
 
+    @property
+    def max_batch(self) -> int:
+        """Return how many prompts the graphs read together."""
+        return self.backend.max_batch
+
     def encode(self, patches: Floats) -> Encoded:
         """Return what the vision graph makes of (N, P, 1176) patches."""
         at_once = self.backend.max_images or len(patches)
@@ -59,22 +65,23 @@ class GraphEngine:
         chunks = [patches[begin : begin + at_once] for begin in range(0, len(patches), at_once)]
         return _joined([_copied(self._encoded(chunk)) for chunk in chunks])
 
-    def start(self, capacity: int, prefix: KeysValues | None = None) -> None:
+    def start(self, capacity: int, prefix: KeysValues | None = None, batch: int = 1) -> None:
         """Forget everything; see `Engine.start`. A prefix that lies in the cache already is not loaded again.
 
-        Raises EngineError when so many positions, or this prefix, do not fit the graphs.
+        Raises EngineError when so many positions or prompts, or this prefix, do not fit the graphs.
         """
         backend, cache = self._inside()
         room = backend.capacity(capacity)
-        self._check_prefix(prefix, capacity)
-        is_fresh = not self._is_clean or room != cache.capacity
+        self._check_batch(batch)
+        self._check_prefix(prefix, capacity, batch)
+        is_fresh = not self._is_clean or (room, batch) != (cache.capacity, cache.batch)
         if is_fresh:
             self._prefix = None
-            cache.start(room)
+            cache.start(room, batch)
         if prefix is not None and prefix is not self._prefix:
             cache.load(prefix)
         self._prefix, self._is_clean = prefix, True
-        self.capacity, self.length = capacity, 0 if prefix is None else len(prefix)
+        self.capacity, self.length, self.batch = capacity, 0 if prefix is None else len(prefix), batch
 
     def keys_values(self, begin: int, end: int) -> KeysValues:
         """Return a copy of kept positions; see `Engine.keys_values`."""
@@ -92,7 +99,9 @@ class GraphEngine:
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Append positions; see `Engine.advance`. EngineError when they do not fit."""
-        num_new = inputs_embeds.shape[1]
+        num_items, num_new = inputs_embeds.shape[:2]
+        if num_items != self.batch:
+            raise ValueError(f"rows of {num_items} prompts: started for {self.batch}")
         if self.length + num_new > self.capacity:
             found = f"{num_new} positions behind {self.length}"
             raise EngineError(found, f"at most {self.capacity} in all", "shorten the prompt or the reply")
@@ -143,7 +152,7 @@ class GraphEngine:
         backend, dtype = self.backend, self.layout.dtype
         results: dict[str, Bound] = {}
         for name, width in piece.widths.items():
-            shape = (1, num_rows if name == "logits" else num_new, width)
+            shape = (self.batch, num_rows if name == "logits" else num_new, width)
             if name == "hidden":  # two buffers in turn: a piece reads the one and writes the other
                 results[name] = backend.between(f"hidden:{number % 2}", shape, dtype)
             else:
@@ -165,13 +174,17 @@ class GraphEngine:
             return width
         return _up(num_rows, self.backend.multiple)
 
-    def _check_prefix(self, prefix: KeysValues | None, capacity: int) -> None:
+    def _check_batch(self, batch: int) -> None:
+        if not 1 <= batch <= self.max_batch:
+            raise EngineError(f"{batch} prompts at once", f"1 to {self.max_batch}", "read them one by one")
+
+    def _check_prefix(self, prefix: KeysValues | None, capacity: int, batch: int) -> None:
         layout = self.layout
         layers = sum(piece.num_layers for piece in layout.pieces)
-        shape = (layers, 2, 1, layout.kv_heads, layout.head_dim)
+        shape = (layers, 2, batch, layout.kv_heads, layout.head_dim)
         if prefix is None:
             return
-        is_fitting = prefix.shape[1:] == shape and len(prefix) <= capacity
+        is_fitting = prefix.shape[1:] in (shape, (*shape[:2], 1, *shape[3:])) and len(prefix) <= capacity
         if not is_fitting or prefix.dtype not in (np.float32, layout.dtype):
             found = f"prefix keys and values of shape {prefix.shape} in {prefix.dtype}"
             raise EngineError(found, f"at most {capacity} positions of {shape}", "export the bundle again")

@@ -35,6 +35,8 @@ class SessionBackend:
     device = "cpu"
     alignment = 1
     max_images = 0
+    max_batch = 32
+    """The graphs leave it open; the logits of more prompts take memory for nothing."""
     widths: tuple[int, ...] = ()
 
     def __init__(self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1) -> None:

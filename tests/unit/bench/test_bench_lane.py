@@ -17,7 +17,7 @@ from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.rounds import Shots, measured_rounds
 from judo_edge.bundle import Bundle
 from judo_edge.core import Decision, EventKind
-from tests.scripted import BAD, GOOD, HIDDEN, ScriptedEngine, ids_of
+from tests.scripted import BAD, GOOD, HIDDEN, ScriptedBatch, ScriptedEngine, ids_of
 
 LaneOf = Callable[..., Lane]
 ShotsOf = Callable[..., list[Shots]]
@@ -53,9 +53,28 @@ def test_a_lane_counts_photos_passes_and_events(lane_of: LaneOf, shots: ShotsOf)
     lane, moments = lane_of(), shots(2)
     first, second = (lane.look(one) for one in moments)
     assert (first.work.num_images, second.work.num_images) == (2, 1)
-    assert len(second.work.passes) == len(ids_of(GOOD)) == len(second.inspections[0].ids)
+    assert len(second.work.passes) == second.inspections[0].verdict.num_passes == 1, "the reply is remembered"
+    assert second.inspections[0].ids == tuple(ids_of(GOOD))
     assert [event.kind for event in second.events[0]][-1] is EventKind.VERDICT
     assert second.joules is None and second.seconds > 0
+
+
+def test_photos_of_one_moment_share_a_pass(bundle: Bundle, shots: ShotsOf) -> None:
+    lane = Lane(bundle, CountingEngine(ScriptedBatch(lambda red: GOOD)), NoMeter())
+    for moment in shots(2, cameras=3):
+        looked = lane.look(moment)
+    (shared,) = looked.work.passes
+    kept, length = shared.kept, len(ids_of(GOOD))
+    assert shared == Pass(PassKind.PREFILL, 3 * (lane.prompt_tokens - kept + length), 3 * (length + 1), kept)
+    assert [events[-1].value for events in looked.events] == [one.verdict for one in looked.inspections]
+
+
+def test_a_reply_that_goes_on_alone_is_no_new_prompt(bundle: Bundle, shots: ShotsOf) -> None:
+    lane = Lane(bundle, CountingEngine(ScriptedBatch(lambda red: GOOD)), NoMeter())
+    (moment,) = shots(1, cameras=2)
+    kinds = [one.kind for one in lane.look(moment, "off").work.passes]
+    assert kinds[:2] == [PassKind.PREFILL] * 2, "the text before the photos, then both prompts"
+    assert kinds[2:] == [PassKind.DECODE] * 2 * (len(ids_of(GOOD)) - 1)
 
 
 def test_the_limit_is_one_pass_that_predicts_the_reply(lane_of: LaneOf, shots: ShotsOf) -> None:
@@ -130,9 +149,10 @@ def test_a_row_of_the_report(lane_of: LaneOf, bundle: Bundle, shots: ShotsOf) ->
     rounds = measured_rounds([lane], iter(shots(4, cameras=3)), 3, 1)
     row = row_from_rounds(bundle, lane.prompt_tokens, rounds.lanes[0], peak_rss_bytes=5)
     length = len(ids_of(GOOD))
-    assert row.passes_per_part == length == row.tokens_per_reply and row.vision_passes_per_part == 1
-    assert row.passes["prefill"].per_part == 1 and row.passes["prefill"].rows == row.prompt_tokens
-    assert row.passes["decode"].per_part == length - 1 and "verify" not in row.passes
+    assert row.tokens_per_reply == length and row.vision_passes_per_part == 1
+    passes = row.passes["prefill"]
+    assert row.passes_per_part == passes.per_part == 1 and row.passes.keys() == {"prefill"}
+    assert passes.rows + passes.kept == row.prompt_tokens + length
     assert row.latency.count == 3 and row.stages["vision"].count == 9 and (row.limit_agrees, row.limit_parts) == (9, 9)
     total = sum(stage.mean for stage in row.stages.values())
     assert total == pytest.approx(row.latency.mean / 3) and list(row.stages)[-1] == "rest"
