@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from judo_edge import __version__
 from judo_edge.bench.cold import Cold, ColdProcesses
@@ -15,7 +16,6 @@ from judo_edge.bench.counting import CountingEngine
 from judo_edge.bench.energy import EnergyMeter, NoMeter, energy_meter
 from judo_edge.bench.figures import row_from_rounds
 from judo_edge.bench.lane import Drafts, Lane
-from judo_edge.bench.peers.rivals import PeerPlan, PeerRival, open_rivals
 from judo_edge.bench.prediction import prompt_tokens_of
 from judo_edge.bench.replay import ReplaySource
 from judo_edge.bench.report import Mode, Report, Row, Setting, report_from_rows
@@ -27,6 +27,9 @@ from judo_edge.bench.workloads import Workload, slots
 from judo_edge.bundle import Bundle
 from judo_edge.machine import resident_memory
 from judo_edge.runtime.engines import engine_from_bundle
+
+if TYPE_CHECKING:
+    from judo_edge.bench.peers.rivals import PeerPlan, PeerRival
 
 Progress = Callable[[int], None]
 """Told how many rounds are done, warm-up included."""
@@ -81,7 +84,7 @@ def run_bench(bundles: Sequence[Bundle], plan: Plan, progress: Progress) -> Repo
     if plan.workload is Workload.COLD_START:
         return _cold_report(bundles, plan, progress)
     with (
-        open_rivals(plan.peers, bundles[0]) as rivals,
+        _rivals(plan, bundles[0]) as rivals,
         energy_meter() as meter,
         _lanes(bundles, plan, meter) as lanes,
     ):
@@ -114,6 +117,18 @@ def _lanes(bundles: Sequence[Bundle], plan: Plan, meter: EnergyMeter) -> Iterato
 def _row(lane: Lane, rounds: Sequence[Round], alone: bool) -> Row:
     peak = resident_memory()[1] if alone else 0
     return row_from_rounds(lane.bundle, lane.prompt_tokens, rounds, peak or None)
+
+
+@contextmanager
+def _rivals(plan: Plan, bundle: Bundle) -> Iterator[Sequence[PeerRival]]:
+    """Load the rivals; without any, what converts checkpoints for them is not even imported."""
+    if plan.peers is None:
+        yield ()
+        return
+    from judo_edge.bench.peers.rivals import open_rivals
+
+    with open_rivals(plan.peers, bundle) as rivals:
+        yield rivals
 
 
 def _num_equal(rival: PeerRival, rounds: Sequence[Round]) -> int:

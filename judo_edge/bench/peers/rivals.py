@@ -84,14 +84,11 @@ class PeerRival:
 
 
 @contextmanager
-def open_rivals(plan: PeerPlan | None, bundle: Bundle) -> Iterator[list[PeerRival]]:
+def open_rivals(plan: PeerPlan, bundle: Bundle) -> Iterator[list[PeerRival]]:
     """Convert the checkpoint for each rival, load all of them, and end them afterwards.
 
     Raises InputError for an unknown name, and what stops a rival from being loaded, with its name.
     """
-    if plan is None:
-        yield []
-        return
     plan.work.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack, output_errors(plan.work):
         photos = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=plan.work, prefix="photos-")))

@@ -19,7 +19,7 @@ from judo_edge.runtime import engines
 from tests.scripted import GOOD, ids_of
 
 PARTS = DrawnParts(["board"], 0)
-STAGES = ("start", "open bundle", "open engine", "prepare", "load", "patches", "vision")
+STAGES = ("start", "open bundle", "open engine", "prepare", "load", "align", "patches", "vision")
 
 
 @pytest.fixture
