@@ -178,6 +178,8 @@ def opened_session(path: Path, threads: int, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _QUIET
+    # Threads of one graph that still wait by spinning take the cores from the next graph's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds
