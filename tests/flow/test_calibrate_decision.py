@@ -13,8 +13,7 @@ from judo_edge.bundle import open_bundle
 from judo_edge.cli import main
 from judo_edge.core import Decision
 from judo_edge.runtime import ReferenceStore, calibrating, engines
-from judo_edge.runtime.calibrating import circumstances_of
-from judo_edge.runtime.decisions import DecisionStore, applicable_decision
+from judo_edge.runtime.decisions import DecisionStore, applicable_decision, circumstances_of
 from tests.scripted import save_photo, scripted_bundle
 
 STORE = Path("references")
