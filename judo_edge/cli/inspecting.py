@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ from judo_edge.cli.app import (
     app,
     noted,
 )
-from judo_edge.core import Decision
+from judo_edge.core import Decision, Event
 from judo_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def inspect(
     reference: Annotated[
         list[str] | None, typer.Option("--reference", metavar="IMG", help="Good photo to use instead of the store's.")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print what becomes known of a photo as it does, a line of JSON each.")
+    ] = False,
     engine_name: EngineName = "onnxruntime",
     threads: Threads = 0,
     accept_failed: AcceptFailed = None,
@@ -104,7 +108,7 @@ def inspect(
         known = acceptance_text(opened)
         facts = RunFacts(part, opened.manifest.name, opened.digest, inspector.grid, len(source), known)
         output = RunOutput(out, facts, force)
-        counts = _run(inspector, source, output)
+        counts = _run(inspector, source, output, stream)
     typer.echo(f"{sum(counts.values())} photos: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     typer.echo(f"report: {output.report_path}")
     if counts[_NAMES[Decision.NOT_DECIDABLE]]:
@@ -187,19 +191,26 @@ def _enrolled(store: ReferenceStore, part: str, path: Path) -> bool:
     return True
 
 
-def _run(inspector: Inspector, source: FolderSource, output: RunOutput) -> dict[str, int]:
+def _run(inspector: Inspector, source: FolderSource, output: RunOutput, stream: bool) -> dict[str, int]:
     """Inspect everything under a progress bar and return the number of each decision."""
     from judo_edge.runtime import inspected
+    from judo_edge.runtime.stages import unheard
     from judo_edge.terminal import bar
 
     counts = dict.fromkeys(_NAMES.values(), 0)
     with output, bar() as progress:
         task = progress.add_task(source.part, total=len(source), state="")
-        for item, inspection in inspected(inspector, source):
+        for item, inspection in inspected(inspector, source, _print_event if stream else unheard):
             output.add(item, inspection)
             counts[_NAMES[inspection.verdict.decision]] += 1
             progress.update(task, advance=1, state=", ".join(f"{count} {name}" for name, count in counts.items()))
     return counts
+
+
+def _print_event(event: Event) -> None:
+    from judo_edge.runtime.records import record_from_event
+
+    typer.echo(json.dumps(record_from_event(event), ensure_ascii=False))
 
 
 def _show_figures(evaluation: Evaluation) -> None:

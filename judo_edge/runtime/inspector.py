@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from judo_edge.bundle import Bundle
-from judo_edge.core import Event, EventKind, Frame, Ints, Reply, Verdict
+from judo_edge.core import EventKind, Frame, Ints, Reply, Verdict
 from judo_edge.errors import InputError
 from judo_edge.files import sha256_of_bytes
 from judo_edge.protocol.questions import Question, detection_question
@@ -27,12 +27,8 @@ from judo_edge.runtime.prefixes import PrefixStore
 from judo_edge.runtime.prompt import Prompt
 from judo_edge.runtime.references import References, ReferenceStore
 from judo_edge.runtime.several import Several
-from judo_edge.runtime.stages import Emit, Shown, Stages, teller, verdict_from_fault
+from judo_edge.runtime.stages import Emit, Shown, Stages, teller, unheard, verdict_from_fault
 from judo_edge.vision.geometry import Preprocessing
-
-
-def _nothing(_: Event) -> None:
-    """Let an event pass."""
 
 
 class Inspector:
@@ -102,7 +98,7 @@ class Inspector:
         """Return the verdict on a frame; every fault is NOT_DECIDABLE with its reason, never an exception."""
         return self.look(frame).verdict
 
-    def look(self, frame: Frame, emit: Emit = _nothing) -> Inspection:
+    def look(self, frame: Frame, emit: Emit = unheard) -> Inspection:
         """Inspect a frame and keep what led to the verdict; `emit` is told what becomes known, the verdict last."""
         trace = Trace()
         try:
@@ -112,7 +108,7 @@ class Inspector:
         teller(frame, trace, emit)(EventKind.VERDICT, verdict)
         return trace.inspection(verdict)
 
-    def look_together(self, frames: Sequence[Frame], emit: Emit = _nothing) -> list[Inspection]:
+    def look_together(self, frames: Sequence[Frame], emit: Emit = unheard) -> list[Inspection]:
         """Inspect frames that wait at the same time: the same verdicts as one by one, in less time together.
 
         One call of the vision graph encodes all of them, one pass of the decoder reads all prompts with their drafts. A
@@ -133,7 +129,7 @@ class Inspector:
         shown.ids = asker.prompt.ids
         return self._stages.verdict(asker, frame, trace, emit)
 
-    def ask(self, frame: Frame, question: Question, emit: Emit = _nothing) -> Reply:
+    def ask(self, frame: Frame, question: Question, emit: Emit = unheard) -> Reply:
         """Put another question about a frame; of the frame looked at last only the question is read.
 
         Raises JudoEdgeError when the frame or its reference cannot be read.

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from judo_edge.core import CellMask, Reply, Verdict
+from judo_edge.core import CellMask, Decision, Event, Reply, Verdict
 from judo_edge.files import output_error_from_os, output_errors
 
 Record = dict[str, object]
@@ -40,6 +40,19 @@ def record_from_verdict(verdict: Verdict, mask_file: str | None = None) -> Recor
         "num_accepted": verdict.num_accepted,
         "seconds": {stage: round(seconds, 6) for stage, seconds in verdict.timing.seconds.items()},
     }
+
+
+def record_from_event(event: Event) -> Record:
+    """Return what a line says of an event: seconds since capture, decoder passes so far, and its value."""
+    value: object = event.value
+    if isinstance(value, Verdict):
+        value = value.decision.value
+    elif isinstance(value, Decision):
+        value = value.value
+    elif isinstance(value, CellMask):
+        value = _mask_record(value)
+    head = {"event": event.kind.value, "frame_id": event.frame_id, "seconds": round(event.seconds, 6)}
+    return {**head, "num_passes": event.num_passes, "value": value}
 
 
 def _reply_record(reply: Reply | None) -> Record | None:

@@ -31,6 +31,11 @@ from judo_edge.runtime.references import ReferencePhoto
 _log = logging.getLogger(__name__)
 
 Emit = Callable[[Event], None]
+"""Is told what becomes known of a frame, as it does."""
+
+
+def unheard(_: Event) -> None:
+    """Let an event pass."""
 
 
 @dataclass

@@ -378,3 +378,15 @@ def test_fault_of_our_own_is_one_line_without_trace(
     monkeypatch.setenv("JUDO_EDGE_DEBUG", "1")
     with pytest.raises(KeyError):
         main(["info", "bundle"])
+
+
+def test_stream_tells_what_becomes_known_of_each_photo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect("--stream") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    by_frame = {name: [line for line in lines if line["frame_id"].startswith(name)] for name in ("p0", "p1", "p2")}
+    for events in by_frame.values():
+        assert events[0]["event"] == "verdict?" and events[-1]["event"] == "verdict"
+        assert [event["seconds"] for event in events] == sorted(event["seconds"] for event in events)
+    assert [events[-1]["value"] for events in by_frame.values()] == ["OK", "NOK", "OK"]
+    (mask,) = [event["value"] for event in by_frame["p1"] if event["event"] == "mask"]
+    assert mask["cells"] == [[2, 3], [2, 4], [3, 4]]
