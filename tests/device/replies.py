@@ -17,30 +17,16 @@ from judo_edge.core import Floats, Frame, Ints
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
-from judo_edge.runtime.references import ReferencePhoto
+from tests.pairs import PairReferences
 
 FIGURES = "JUDO_EDGE_GPU_FIGURES"
 """Environment variable: a file to which each measurement is appended as a line of JSON."""
 REPEATS = 30
 
 
-class PairReferences:
-    """The reference of the pair that the frame was drawn with."""
-
-    def __init__(self, pairs: list[Pair]) -> None:
-        self.pairs = pairs
-
-    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
-        return (self.pick(frame),)
-
-    def pick(self, frame: Frame) -> ReferencePhoto:
-        number = int(frame.frame_id)
-        return ReferencePhoto(frame.frame_id, f"{number:064x}", lambda: self.pairs[number].reference)
-
-
 def inspected(bundle: Bundle, engine: Engine, pairs: list[Pair]) -> list[Inspection]:
     """Return plain greedy replies to all pairs; the engine must be entered."""
-    inspector = Inspector(bundle, engine, PairReferences(pairs), is_guarded=False)
+    inspector = Inspector(bundle, engine, PairReferences(pairs), is_guarded=False, is_drafting=False)
     return [inspector.look(Frame(str(i), pair.kind, pair.query, 0)) for i, pair in enumerate(pairs)]
 
 

@@ -20,7 +20,7 @@ from judo_edge.export.pipeline import export_bundle
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
-from tests.flow.test_drafts import PairReferences
+from tests.pairs import PairReferences
 
 NUM_FRAMES = 24
 

@@ -23,26 +23,13 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
-from judo_edge.runtime.references import ReferencePhoto, ReferenceStore
+from judo_edge.runtime.references import ReferenceStore
+from tests.pairs import PairReferences
 
 NUM_PAIRS = int(os.environ.get("DRAFT_PAIRS", "40"))
 """`make equality` takes 200."""
 
 pytestmark = pytest.mark.slow
-
-
-class PairReferences:
-    """The reference of the pair that the frame was drawn with."""
-
-    def __init__(self, pairs: list[Pair]) -> None:
-        self.pairs = pairs
-
-    def pick(self, frame: Frame) -> ReferencePhoto:
-        number = int(frame.frame_id)
-        return ReferencePhoto(frame.frame_id, f"{number:064x}", lambda: self.pairs[number].reference)
-
-    def candidates(self, frame: Frame) -> tuple[ReferencePhoto, ...]:
-        return (self.pick(frame),)
 
 
 class Malicious:

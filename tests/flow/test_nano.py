@@ -21,7 +21,7 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.margins import ANSWER_MARGIN, MASK_MARGIN
-from judo_edge.runtime.references import ReferencePhoto
+from tests.pairs import PairReferences
 from tests.parity import transformers_ids, transformers_inputs
 
 NUM_PAIRS = 64
@@ -29,17 +29,6 @@ ROW_TOLERANCE = 1e-4
 """Largest distance of a vision row from transformers', as a share of the row's norm."""
 
 pytestmark = pytest.mark.slow
-
-
-class PairReferences:
-    """The reference of the pair that the frame was drawn with."""
-
-    def __init__(self, pairs: list[Pair]) -> None:
-        self.pairs = pairs
-
-    def pick(self, frame: Frame) -> ReferencePhoto:
-        number = int(frame.frame_id)
-        return ReferencePhoto(frame.frame_id, f"{number:064x}", lambda: self.pairs[number].reference)
 
 
 @pytest.fixture(scope="module")
