@@ -26,7 +26,7 @@ from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.references import ReferenceStore
 from tests.pairs import PairReferences
 
-NUM_PAIRS = int(os.environ.get("DRAFT_PAIRS", "40"))
+NUM_PAIRS = int(os.environ.get("DRAFT_PAIRS", "24"))
 """`make equality` takes 200."""
 
 pytestmark = pytest.mark.slow
