@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,8 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from judo_edge.core import Floats
+from judo_edge.errors import EngineError
 from judo_edge.runtime.embedding import Embedding
 from judo_edge.runtime.references import ReferencePhoto
+
+PLACES = 8
+"""Places of the global feature along a side."""
 
 
 class Match(NamedTuple):
@@ -25,8 +30,9 @@ class Match(NamedTuple):
 class NearestEmbedding:
     """Picks the reference whose global feature is nearest to the frame's; the first one enrolled wins a tie.
 
-    The global feature is the mean of the vision rows at unit length, the measure the cosine. References are embedded at
-    the first choice among them; a choice then is one product of an (N, D) matrix with a vector.
+    The global feature is the field of vision rows, coarsened, at unit length; the measure is the cosine. It keeps where
+    things are: a part that lies turned is better compared with one that lies alike (LOG.md). References are embedded at
+    the first choice among them; a choice then is one product of a matrix with a vector.
     """
 
     def __init__(self, embedding_of: Callable[[ReferencePhoto], Embedding]) -> None:
@@ -49,7 +55,22 @@ class NearestEmbedding:
 
 
 def global_feature(embedding: Embedding) -> Floats:
-    """Return the mean of a photo's (T, D) vision rows as a (D,) float32 vector of unit length."""
-    mean = embedding.rows.mean(axis=0, dtype=np.float32)
-    unit: Floats = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    """Return a photo's vision rows, averaged to at most 8 x 8 places, as one float32 vector of unit length.
+
+    Raises EngineError when the rows (T, D) are no square of tokens.
+    """
+    side = math.isqrt(len(embedding.rows))
+    if side * side != len(embedding.rows):
+        raise EngineError(f"{len(embedding.rows)} visual rows", "a square number", "export the bundle again")
+    grid = np.asarray(embedding.rows, dtype=np.float32).reshape(side, side, -1)
+    places = _averaged(_averaged(grid).swapaxes(0, 1)).reshape(-1)
+    unit: Floats = places / max(float(np.linalg.norm(places)), 1e-12)
     return unit
+
+
+def _averaged(grid: Floats) -> Floats:
+    """Average the first axis over at most `PLACES` parts, alike in length but for one entry."""
+    bounds = np.linspace(0, len(grid), min(PLACES, len(grid)) + 1).astype(np.int64)
+    sums = np.add.reduceat(grid, bounds[:-1], axis=0)
+    averaged: Floats = (sums / np.diff(bounds)[:, None, None]).astype(np.float32)
+    return averaged

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from judo_edge.errors import EngineError
 from judo_edge.runtime.arraystore import ArrayKey, ArrayStore
 from judo_edge.runtime.choice import NearestEmbedding, global_feature
 from judo_edge.runtime.embedding import Embedding
@@ -119,3 +120,18 @@ def test_one_reference_needs_no_choice_and_the_first_wins_a_tie() -> None:
     assert choice.nearest(Embedding(rows), [reference(2), reference(1)]).photo.reference_id == "r2"
     with pytest.raises(ValueError, match="no reference"):
         choice.nearest(Embedding(rows), [])
+
+
+def test_where_things_are_counts_and_many_tokens_are_averaged() -> None:
+    rng = np.random.default_rng(1)
+    fields = np.zeros((2, 18, 18, 5), np.float32)
+    fields[0, 2:6, 2:6], fields[1, 12:16, 12:16] = 1, 1  # the same thing in two places
+    rows = [Embedding(field.reshape(324, 5)) for field in fields]
+    choice = NearestEmbedding(lambda photo: rows[int(photo.sha256, 16)])
+    photos = [reference(0), reference(1)]
+    for wanted in (0, 1):
+        noisy = rows[wanted].rows + rng.normal(0, 0.1, (324, 5)).astype(np.float32)
+        assert choice.nearest(Embedding(noisy), photos).photo is photos[wanted]
+    assert global_feature(rows[0]).size == 8 * 8 * 5 and global_feature(Embedding(rows[0].rows[:16])).size == 16 * 5
+    with pytest.raises(EngineError, match="5 visual rows"):
+        global_feature(Embedding(rows[0].rows[:5]))
