@@ -130,7 +130,7 @@ class Drafter:
     def _best(self, supposed: Writing, room: int) -> tuple[str, Draft]:
         """Return the guess of which most tokens are to be expected right."""
         place = " in a mask" if supposed.is_in_mask else ""
-        drafts = [(f"{source.name}{place}", source.propose(supposed, room)) for source in self.sources]
+        drafts = [(f"{source.name}{place}", source.propose(supposed, room).cut(room)) for source in self.sources]
         return max(drafts, key=lambda item: self._expected(*item), default=("", Draft()))
 
     def _expected(self, name: str, draft: Draft) -> float:

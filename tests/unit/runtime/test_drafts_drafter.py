@@ -85,6 +85,16 @@ def test_nothing_is_drafted_behind_the_end_or_beyond_the_room() -> None:
     assert len(made.next_draft(5)) == 5 and made.next_draft(0) == ()
 
 
+def test_a_source_that_keeps_to_no_room_is_cut() -> None:
+    class Endless(Fixed):
+        def propose(self, writing: Writing, room: int) -> Draft:
+            return Draft((1,) * (room + 999), (1.0,) * (room + 999))
+
+    made = drafter(Endless("endless", []))
+    made.begin(Evidence("lid"))
+    assert len(made.next_draft(7)) == 7
+
+
 def test_a_source_that_is_always_wrong_is_cooled_down_and_tried_again_later() -> None:
     ids, wrong = ids_of(GOOD), [1] * 300
     source = Fixed("wrong", wrong, 0.9)
