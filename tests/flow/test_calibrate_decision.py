@@ -40,7 +40,10 @@ def calibrate(*more: str, good: str = "good", bundle: str = "bundle") -> int:
 
 
 def snapshot() -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    """Return every file but those that only save time: what is kept of references, and earlier replies."""
+    files = (path for path in Path().rglob("*") if path.is_file())
+    kept = (path for path in files if ".embeddings" not in path.parts and not path.name.startswith("replies-"))
+    return {str(path): path.read_bytes() for path in kept}
 
 
 def in_use() -> int:
@@ -54,10 +57,16 @@ def test_good_parts_become_a_decision_that_says_what_it_promises(capsys: pytest.
     out = capsys.readouterr().out
     assert "decision 1 of part lid is in use" in out and "1 % at confidence 90 % takes 230" in out
     decision = DecisionStore(STORE).in_use("lid")
-    assert decision is not None and decision.rule.needs == ("answer_letter", "first_mask_token")
+    assert decision is not None and decision.rule.needs == (
+        "answer_letter",
+        "feature_distance",
+        "first_mask_token",
+    )
     assert len(decision.photos) == 24 and decision.guarantee.num_photos == 14
-    assert decision.decide({"first_mask_token": 3.0, "answer_letter": 8.0}).decision is Decision.NOK
-    assert decision.decide({"first_mask_token": -3.0, "answer_letter": -8.0}).decision is Decision.OK
+    usual = {sign.name: sign.centre for sign in decision.rule.signs}
+    assert usual["first_mask_token"] == -3.0 and usual["answer_letter"] == -8.0
+    assert decision.decide(usual).decision is Decision.OK
+    assert decision.decide({**usual, "first_mask_token": 3.0, "answer_letter": 8.0}).decision is Decision.NOK
 
 
 def test_defects_are_counted_by_rules_that_did_not_see_them(capsys: pytest.CaptureFixture[str]) -> None:

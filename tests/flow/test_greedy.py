@@ -75,7 +75,8 @@ def test_random_model_is_not_decidable_but_timed(bundle: Bundle) -> None:
     with engine_from_bundle(bundle, threads=1) as engine:
         verdict = Inspector(bundle, engine, references).inspect(Frame("f", "p", photo(9), 0))
     assert verdict.decision.value == "NOT_DECIDABLE" and verdict.reason.startswith("invalid reply")
-    assert all(seconds > 0 for seconds in verdict.timing.seconds.values())
+    unused = {"verify"}  # nothing is foreseen of a random model
+    assert all(seconds > 0 for stage, seconds in verdict.timing.seconds.items() if stage not in unused)
 
 
 def test_broken_graph_is_an_engine_error(bundle: Bundle, tmp_path: Path) -> None:
