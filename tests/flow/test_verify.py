@@ -96,6 +96,7 @@ def swap_windows(home: Path, bundle: Path) -> None:
     shutil.copytree(home / "good", bundle)
     model = onnx.load(bundle / "vision.onnx", load_external_data=False)
     orders = [tensor for tensor in model.graph.initializer if is_order(tensor)]
+    orders = [one for one in orders if one.dims[0] == min(o.dims[0] for o in orders)]  # of tokens, not of patches
     readers = [max(i for i, node in enumerate(model.graph.node) if tensor.name in node.input) for tensor in orders]
     inverse = orders[int(np.argmax(readers))]
     order = onnx.numpy_helper.to_array(inverse)
