@@ -63,10 +63,11 @@ class Inspector:
         arrays = store.arrays() if store else None
         recipe_of = lru_cache(maxsize=256)(store.recipe if store else _plain_recipe)
         self.gallery = Gallery(self.model, references, recipe_of, arrays)
-        vocabulary = bundle.manifest.files[bundle.manifest.tokenizer].sha256
-        memory = ReplyMemory(store.folder if store else None, vocabulary)
         manner = Manner(is_guarded, is_drafting)
-        self._asker_of = lru_cache(maxsize=16)(lambda asked: Asker(self.model, asked, manner, memory))
+        folder = store.folder if store else None
+        self._asker_of = lru_cache(maxsize=16)(
+            lambda asked: Asker(self.model, asked, manner, ReplyMemory(folder, _memory_key(bundle, asked)))
+        )
         self._asker = self._asker_of(self.question)
         self._shown: Shown | None = None
         self.decider = Decider(store, bundle, engine.name)
@@ -139,8 +140,7 @@ class Inspector:
         if shown is None or shown.frame is not frame:
             shown = self._stages.show(frame, trace)
         self._shown = shown
-        evidence = Evidence(f"{frame.part}?{sha256_of_bytes(question.text.encode())[:12]}")
-        self._read(asker, shown, evidence)
+        self._read(asker, shown, Evidence(frame.part))
         trace.passes = self.model.decoder.passes
         return asker.reply(asker.write(teller(frame, trace, emit)))
 
@@ -161,6 +161,12 @@ def _num_shared(one: Ints, other: Ints) -> int:
     length = min(one.size - 1, other.size)
     differ = np.flatnonzero(one[:length] != other[:length])
     return int(differ[0]) if differ.size else length
+
+
+def _memory_key(bundle: Bundle, question: Question) -> str:
+    """Return what earlier replies belong to: the vocabulary of their ids, and the question."""
+    vocabulary = bundle.manifest.files[bundle.manifest.tokenizer].sha256
+    return sha256_of_bytes("\n".join((vocabulary, question.text, *question.options)).encode())
 
 
 def _plain_recipe(_: str) -> PartRecipe:

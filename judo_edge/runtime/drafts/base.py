@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from judo_edge.core import CellMask, Floats
+from judo_edge.core import CellMask
 
 
 class Draft(NamedTuple):
@@ -35,8 +35,6 @@ class Evidence:
     part: str
     marked: CellMask | None = None
     """Cells that stand out, by the newest evidence: the feature difference, then the cell probe."""
-    cell_scores: Floats | None = None
-    """(rows, cols) that `marked` was cut from, larger is rather defective."""
 
 
 @dataclass

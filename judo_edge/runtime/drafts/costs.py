@@ -17,26 +17,22 @@ class PassCosts:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
+        self._sums: tuple[float, ...] = (0.0,) * 5
+        """Weights, rows, seconds, squares of rows, products of rows and seconds."""
 
     def observe(self, num_rows: int, seconds: float) -> None:
         """Take in a pass."""
-        for name, value in (
-            ("_weight", 1.0),
-            ("_rows", num_rows),
-            ("_seconds", seconds),
-            ("_squares", num_rows**2),
-            ("_products", num_rows * seconds),
-        ):
-            setattr(self, name, getattr(self, name) * FORGET + value)
+        new = (1.0, num_rows, seconds, num_rows**2, num_rows * seconds)
+        self._sums = tuple(known * FORGET + value for known, value in zip(self._sums, new, strict=True))
 
     @property
     def row_share(self) -> float:
         """Return a row's cost over that of a pass of one row: the chance from which on a guess pays."""
-        spread = self._weight * self._squares - self._rows**2
-        if spread <= 1e-9 * self._squares * self._weight or self._weight < 2:
+        weight, rows, seconds, squares, products = self._sums
+        spread = weight * squares - rows**2
+        if spread <= 1e-9 * squares * weight or weight < 2:
             return 1 / (1 + ROWS_PER_PASS)
-        row = (self._weight * self._products - self._rows * self._seconds) / spread
-        whole = (self._seconds - row * self._rows) / self._weight + row
+        row = (weight * products - rows * seconds) / spread
+        whole = (seconds - row * rows) / weight + row
         share = row / whole if whole > 0 else math.inf
         return min(MAX_SHARE, max(MIN_SHARE, share)) if row > 0 else MIN_SHARE

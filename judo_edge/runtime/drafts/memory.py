@@ -1,6 +1,6 @@
 """Earlier replies on the disk, so that drafts are good from the first frame after a restart.
 
-One file for each part and vocabulary: a line of JSON for each reply, appended. It only saves time, so whatever is wrong
+One file for each part and question: a line of JSON for each reply, appended. It only saves time, so whatever is wrong
 with it is passed over.
 """
 
@@ -25,9 +25,12 @@ SLACK = 4
 class ReplyMemory:
     """Keeps the token ids of replies by part."""
 
-    def __init__(self, folder: Path | None, vocabulary: str, max_replies: int = MAX_REPLIES) -> None:
-        """Keep files under a folder, `PART/replies-VOCABULARY.jsonl`; None keeps nothing on the disk."""
-        self._folder, self._name = folder, f"replies-{vocabulary[:12]}.jsonl"
+    def __init__(self, folder: Path | None, key: str, max_replies: int = MAX_REPLIES) -> None:
+        """Keep files under a folder, `PART/replies-KEY.jsonl`; None keeps nothing on the disk.
+
+        `key` is a digest of what token ids mean and of what was asked.
+        """
+        self._folder, self._name = folder, f"replies-{key[:12]}.jsonl"
         self._max_replies = max_replies
 
     def opened(self, part: str) -> list[tuple[int, ...]]:

@@ -65,6 +65,14 @@ def test_each_photo_is_encoded_once_and_references_never_again(bundle: Bundle, s
     assert (again.gallery.counts.read, again.gallery.counts.computed) == (3, 0)
 
 
+def test_another_question_leaves_no_part_behind_in_the_store(bundle: Bundle, store: ReferenceStore) -> None:
+    asked, _ = inspector(bundle, store)
+    shown = frame(10)
+    asked.look(shown)
+    asked.ask(shown, Question(QuestionType.DEFECT_CLASSIFICATION, "Which?", ("One.", "Two."), None))
+    assert store.parts() == (PART,) and len(list((store.folder / PART).glob("replies-*.jsonl"))) == 2
+
+
 def test_a_torn_embedding_is_computed_again(bundle: Bundle, store: ReferenceStore) -> None:
     inspector(bundle, store)[0].inspect(frame(10))
     for file in (store.folder / ".embeddings").rglob("*"):
