@@ -10,6 +10,7 @@ JudoEdgeError                 anything a user can act on; the CLI prints it on o
 ├── BundleError               a bundle is incomplete, of another version, or was changed after export
 ├── OutputError               an output cannot be written (exists, disk full, no permission)
 ├── DependencyError           an optional part is not installed; names the extra that brings it
+├── StationError              a station refuses what it is asked for in its state; carries a number for PLCs
 └── EngineError               an engine cannot be opened or fails at run time
     └── PlanError             a TensorRT plan cannot be built, or is not one that this machine made for itself
 """
@@ -63,6 +64,15 @@ class OutputError(JudoEdgeError):
 
 class DependencyError(JudoEdgeError):
     """An optional part is not installed."""
+
+
+class StationError(JudoEdgeError):
+    """A station refuses what it is asked for in its state."""
+
+    def __init__(self, found: str, wanted: str = "", action: str = "", number: int = -1) -> None:
+        """Store the parts; `number` is what OPC UA methods return: negative, as OPC 40100-1 leaves to applications."""
+        super().__init__(found, wanted, action)
+        self.number = number
 
 
 class EngineError(JudoEdgeError):
