@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test equality bindings check bench recipes decision nano clean
+.PHONY: demo test equality bindings node check bench recipes decision nano clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,7 @@ demo: $(BIN)/.ready  ## export JUDO-nano to INT8, enrol references, inspect real
 	$(BIN)/python -m judo_edge.demo --force --out $(RUN)
 
 WORKERS ?= 2
-test: $(BIN)/.ready bindings  ## all tests; WORKERS=0 runs them in one process
+test: $(BIN)/.ready bindings node  ## all tests; WORKERS=0 runs them in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 equality: $(BIN)/.ready  ## replies with drafts against plain greedy on 200 pairs, every source and malicious ones
@@ -29,6 +29,9 @@ equality: $(BIN)/.ready  ## replies with drafts against plain greedy on 200 pair
 
 bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the tests; without network those skip
 	-$(BIN)/python -m tests.tools.bindings
+
+node:  ## an OPC UA client of another stack, for the tests; without npm or network those skip
+	-test ! -f tests/node/package.json || npm install --prefix tests/node --no-audit --no-fund --loglevel=error
 
 check: $(BIN)/.ready  ## style, types, layers
 	$(BIN)/ruff check .
