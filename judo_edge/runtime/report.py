@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from judo_edge.bundle.acceptance import NOT_VERIFIED
-from judo_edge.core import Decision, Frame, Image, Timing, Verdict
+from judo_edge.core import CellMask, Decision, Frame, Image, Timing, Verdict
 from judo_edge.errors import InputError
 from judo_edge.files import output_errors
+from judo_edge.runtime.heat import heat_from_inspection, png_from_heat
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.masks import path_from_cells, path_from_grid
 from judo_edge.runtime.photos import jpeg_from_image
@@ -76,8 +77,13 @@ class Card:
     new_reference: Photo | None
     """The reference's photo, on the first card that shows it."""
     reference_ratio: float = 1.0
+    marked: CellMask | None = None
+    """The marked cells, where they lie in the frame as it was taken; None when no mask was read."""
+    heat: Photo | None = None
+    """The feature distance over the frame; None when it was not compared."""
     query_data: str = ""
     reference_data: str = ""
+    heat_data: str = ""
 
     @property
     def label(self) -> str:
@@ -87,14 +93,12 @@ class Card:
     @property
     def cells(self) -> str:
         """Return the SVG path of the mask."""
-        mask = self.verdict.reply.mask if self.verdict.reply else None
-        return path_from_cells(mask) if mask else ""
+        return path_from_cells(self.marked) if self.marked else ""
 
     @property
     def num_cells(self) -> int | None:
         """Count the marked cells; None when no mask was read."""
-        mask = self.verdict.reply.mask if self.verdict.reply else None
-        return None if mask is None else len(mask)
+        return None if self.marked is None else len(self.marked)
 
     @property
     def stages(self) -> list[tuple[str, float, float]]:
@@ -115,11 +119,12 @@ class Report:
 
     def add(self, item: Frame | Unreadable, inspection: Inspection) -> None:
         """Add the card of one frame."""
-        query = self._stored(item.image) if isinstance(item, Frame) else None
+        query = self._photo(item.image) if isinstance(item, Frame) else None
+        heat = self._heat(item.image, inspection) if isinstance(item, Frame) else None
         css_class, photo = self._reference(inspection.reference)
         index = len(self._cards)
         ratio = self._references.get(css_class, 1.0)
-        self._cards.append(Card(index, inspection.verdict, query, css_class, photo, ratio))
+        self._cards.append(Card(index, inspection.verdict, query, css_class, photo, ratio, inspection.marked, heat))
 
     def write(self, interrupted: bool = False) -> None:
         """Write the page beside and rename it; OutputError when it cannot be written."""
@@ -159,7 +164,8 @@ class Report:
 
     def _cards_with_photos(self) -> Iterator[Card]:
         for card in self._cards:
-            yield replace(card, query_data=self._data(card.query), reference_data=self._data(card.new_reference))
+            query, reference, heat = (self._data(photo) for photo in (card.query, card.new_reference, card.heat))
+            yield replace(card, query_data=query, reference_data=reference, heat_data=heat)
 
     def _reference(self, reference: ReferencePhoto | None) -> tuple[str, Photo | None]:
         if reference is None:
@@ -168,14 +174,20 @@ class Report:
         if css_class in self._references:
             return css_class, None
         try:
-            photo = self._stored(reference.load())
+            photo = self._photo(reference.load())
         except InputError:  # an unreadable reference is the verdict's reason already
             return "", None
         self._references[css_class] = photo.ratio
         return css_class, photo
 
-    def _stored(self, image: Image) -> Photo:
-        content = jpeg_from_image(image, LONGEST_SIDE)
+    def _photo(self, image: Image) -> Photo:
+        return self._stored(jpeg_from_image(image, LONGEST_SIDE), image)
+
+    def _heat(self, image: Image, inspection: Inspection) -> Photo | None:
+        heat = heat_from_inspection(inspection, *image.shape[:2])
+        return None if heat is None else self._stored(png_from_heat(heat), image)
+
+    def _stored(self, content: bytes, image: Image) -> Photo:
         with output_errors(self.path):
             if self._photos is None:
                 self._photos = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
