@@ -16,7 +16,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,15 @@ class Peer:
         self._streams: dict[int, asyncio.Queue[_Message | None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._is_open = True
+        self._on_close: list[Callable[[], None]] = []
+
+    def use(self, handlers: Handlers) -> None:
+        """Answer calls by other methods from now on."""
+        self._handlers = handlers
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Have something called once when the other end has gone."""
+        self._on_close.append(call)
 
     @property
     def is_open(self) -> bool:
@@ -80,7 +89,7 @@ class Peer:
         finally:
             self._answers.pop(number, None)
 
-    async def stream(self, method: str, **params: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: str, **params: Any) -> AsyncGenerator[Any, None]:
         """Ask the other end and yield its answers; raises what it raised, or LostError."""
         number = next(self._ids)
         queue = self._streams[number] = asyncio.Queue(QUEUED_ITEMS)
@@ -163,6 +172,9 @@ class Peer:
             queue.put_nowait(None)
         for task in list(self._tasks.values()):
             task.cancel()
+        calls, self._on_close = self._on_close, []
+        for call in calls:
+            call()
 
 
 def _settle(answer: asyncio.Future[Any], message: _Message) -> None:

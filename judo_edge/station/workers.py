@@ -40,7 +40,7 @@ class Spooled(Frozen):
     """A photo on its way."""
 
     file: str
-    """Name of the `.npy` file in the spool folder."""
+    """Name of the `.npy` file in the spool folder; empty where the inspector is to read `path` itself."""
     captured_ns: int
     captured: str
     """UTC, ISO 8601."""

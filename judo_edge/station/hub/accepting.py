@@ -1,0 +1,197 @@
+"""How triggers become jobs: refused or written down, never half; the same key is the same job.
+
+A trigger is answered when its job is on the disk. A caller that hangs up in the meantime changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from judo_edge.errors import StationError, first_line
+from judo_edge.station.hub.jobs import OpenJob
+from judo_edge.station.hub.verdicts import Finding
+from judo_edge.station.ledger import reading, writing
+from judo_edge.station.ledger.ledger import LedgerError
+from judo_edge.station.machine import refusal
+from judo_edge.station.results import Code, EventKind, Job, JobRequest, Recipe, Result, utc_now
+from judo_edge.station.states import Command, State
+from judo_edge.station.workers import Spooled
+
+if TYPE_CHECKING:
+    from judo_edge.station.hub.base import StationBase
+
+CLOSING = -40
+"""Number of the StationError while the station is being stopped."""
+MAX_MISSED = 100
+"""Missed frames that get a verdict each; what a counter skips beyond that is only counted."""
+INTERNAL_SECONDS = 60.0
+"""Least deadline of a job that is no part of the line."""
+
+
+class Accepting:
+    """Takes triggers in."""
+
+    def __init__(self, station: StationBase) -> None:
+        """Take the station whose triggers these are."""
+        self._station = station
+        self._by_key: dict[str, asyncio.Task[Job]] = {}
+
+    # -- who may trigger -----------------------------------------------------------------------------------------------
+    async def start_single(self, request: JobRequest) -> Job:
+        """Accept one job from Ready; the station is in SingleExecution until the photo is taken."""
+        return await self._once(request, lambda: self._single(request))
+
+    async def trigger(self, request: JobRequest) -> Job:
+        """Accept one part in Ready or ContinuousExecution; a part that a camera saw in any state."""
+        if request.origin == "camera":
+            return await self._once(request, lambda: self._seen(request, None))
+        return await self._once(request, lambda: self._triggered(request))
+
+    async def frame(self, camera: str, spooled: Spooled, missed: int) -> Job:
+        """Accept a part that a camera saw by itself; offered again it is the same job."""
+        key = f"frame:{camera}:{spooled.file or spooled.path}:{spooled.captured_ns}"
+        number = spooled.frame_number
+        request = JobRequest(camera=camera, part_id=spooled.part_id, key=key, origin="camera", frame_number=number)
+        if known := await self._station.ledger.read(reading.job_of_key, key):
+            await self._station.flow.remove_spooled("" if self._is_open(known) else spooled.file)
+            return known
+        if missed > 0 and key not in self._by_key:
+            await self._missed(request, missed)
+        return await self._once(request, lambda: self._seen(request, spooled))
+
+    async def judge(self, request: JobRequest) -> Result:
+        """Run a job that is no part of the line and return its result."""
+        recipe = self._station.recipe_book.for_job(request.recipe)
+        seconds = max(INTERNAL_SECONDS, 10 * self._station.config.station.deadline)
+        request = request.model_copy(update={"origin": "challenge", "is_simulated": True})
+        one = await asyncio.shield(self._station.flow.spawn(self._write(request, recipe, seconds)))
+        if one.finding is None and not one.is_running:
+            self._station.flow.begin(one)
+        return await asyncio.shield(one.result)
+
+    # -- accepting -----------------------------------------------------------------------------------------------------
+    async def _once(self, request: JobRequest, accept: Callable[[], object]) -> Job:
+        """Accept a trigger unless its key is known, whether or not the caller waits for the answer."""
+        if not request.key:
+            return await asyncio.shield(self._station.flow.spawn(self._counted(request, accept)))
+        task = self._by_key.get(request.key)
+        if task is None:
+            task = self._by_key[request.key] = self._station.flow.spawn(self._counted(request, accept))
+            task.add_done_callback(lambda _: self._by_key.pop(request.key, None))
+        return await asyncio.shield(task)
+
+    async def _counted(self, request: JobRequest, accept: Callable[[], object]) -> Job:
+        """Accept a trigger; what is refused is counted."""
+        if request.key and (known := await self._station.ledger.read(reading.job_of_key, request.key)):
+            return known
+        try:
+            if self._station.flow.is_closing:
+                raise StationError(
+                    "the station is being stopped", "a running station", "wait until it is back", CLOSING
+                )
+            return await accept()  # type: ignore[misc, no-any-return]
+        except StationError as error:
+            if request.origin != "camera":
+                self._station.count("refused", 1, request.origin, first_line(error))
+            raise
+
+    async def _single(self, request: JobRequest) -> Job:
+        station = self._station
+        station.machine.check(Command.START_SINGLE_JOB)
+        recipe, request = self._completed(request)
+        station.machine.command(Command.START_SINGLE_JOB)
+        station.single = reserved = uuid.uuid4().hex
+        try:
+            one = await self._write(request, recipe, station.config.station.deadline, reserved)
+        except StationError:
+            if station.single == reserved and station.machine.state is State.SINGLE_EXECUTION:
+                station.single = ""
+                station.machine.automatic(State.READY)
+            raise
+        return self._begun(one)
+
+    async def _triggered(self, request: JobRequest) -> Job:
+        state = self._station.machine.state
+        if state not in (State.READY, State.CONTINUOUS_EXECUTION):
+            raise refusal("a trigger", state, self._station.machine.allowed())
+        recipe, request = self._completed(request)
+        return self._begun(await self._write(request, recipe, self._station.config.station.deadline))
+
+    async def _seen(self, request: JobRequest, spooled: Spooled | None) -> Job:
+        """Accept a part that has passed: where the station is not ready it gets a verdict all the same."""
+        station = self._station
+        request = request.model_copy(update={"camera": station.crew.name_of(request.camera)})
+        reason, recipe = "", None
+        if station.machine.state in (State.READY, State.CONTINUOUS_EXECUTION):
+            try:
+                recipe, request = self._completed(request)
+            except StationError as error:
+                reason = first_line(error)
+        else:
+            reason = f"the station was in state {station.machine.state.value}"
+        one = await self._write(request, recipe, station.config.station.deadline)
+        one.spooled = spooled
+        return self._begun(one, Finding(Code.NOT_READY, reason) if reason else None)
+
+    async def _missed(self, request: JobRequest, missed: int) -> None:
+        """Count parts of which no photo came, and give each its verdict."""
+        station = self._station
+        station.count("missed", missed, "camera", f"camera {request.camera} missed {missed}")
+        finding = Finding(Code.FRAME_MISSED, f"camera {request.camera} took no photo of a part")
+        recipe = station.recipe_book.prepared()[-1] if station.recipe_book.prepared() else None
+        for number in range(min(missed, MAX_MISSED)):
+            update = {"key": f"{request.key}:missed-{number + 1}", "part_id": "", "frame_number": None}
+            one = await self._write(request.model_copy(update=update), recipe, station.config.station.deadline)
+            self._begun(one, finding)
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+    def _completed(self, request: JobRequest) -> tuple[Recipe, JobRequest]:
+        """Fill in what a trigger leaves open: from the run that StartContinuous began, then from the station."""
+        station = self._station
+        run = station.run.request if station.run else JobRequest()
+        names = ("recipe", "meas_id", "product_id", "camera")
+        found = {name: getattr(request, name) or getattr(run, name) for name in names}
+        recipe = station.recipe_book.for_job(found["recipe"])
+        found["recipe"] = recipe.external_id
+        found["product_id"] = found["product_id"] or station.recipe_book.tables[recipe.external_id].product
+        if not request.path:
+            found["camera"] = station.crew.name_of(found["camera"])
+        simulated = request.is_simulated or run.is_simulated or station.is_simulating
+        return recipe, request.model_copy(update={**found, "is_simulated": simulated})
+
+    async def _write(self, request: JobRequest, recipe: Recipe | None, deadline: float, job_id: str = "") -> OpenJob:
+        """Make the job durable; its time begins now."""
+        began = self._station.clock()
+        job = Job(
+            job_id=job_id or uuid.uuid4().hex,
+            request=request,
+            recipe_id=recipe.internal_id if recipe else "",
+            created=utc_now(),
+            deadline=deadline,
+        )
+        try:
+            await self._station.ledger.write(writing.add_job, job, self._station.ledger.boot)
+        except LedgerError as error:
+            self._station.durable(first_line(error))
+            raise
+        return OpenJob(job, recipe, began)
+
+    def _begun(self, one: OpenJob, finding: Finding | None = None) -> Job:
+        """Let a durable job run, or give it the verdict that is known already."""
+        station = self._station
+        station.tally.count("triggers")
+        station.broadcaster.publish(EventKind.JOB_STARTED, {"job_id": one.job_id, "part_id": one.job.request.part_id})
+        if finding is None and len(station.flow.jobs.undecided()) >= station.config.station.max_waiting:
+            finding = Finding(Code.OVERRUN, f"{station.config.station.max_waiting} parts waited already")
+        if finding is None:
+            station.flow.begin(one)
+        else:
+            station.flow.decide(one, finding)
+            station.flow.spawn(station.flow.remove_spooled(one.spooled.file if one.spooled else ""))
+        return one.job
+
+    def _is_open(self, job: Job) -> bool:
+        return any(one.job_id == job.job_id for one in self._station.flow.jobs.all())

@@ -1,0 +1,280 @@
+"""What the parts of a station share: its pieces, its status, and what is told when something happens to a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from judo_edge.errors import JudoEdgeError, first_line
+from judo_edge.station.config import StationConfig
+from judo_edge.station.hub.conditions import Conditions
+from judo_edge.station.hub.crew import Crew
+from judo_edge.station.hub.events import Broadcaster
+from judo_edge.station.hub.flow import Flow
+from judo_edge.station.hub.hooks import Gate, Watcher
+from judo_edge.station.hub.jobs import OpenJob
+from judo_edge.station.hub.looking import Looking
+from judo_edge.station.hub.recipes import RecipeBook
+from judo_edge.station.hub.tally import WINDOW, Tally
+from judo_edge.station.hub.verdicts import Finding, Moments, result_from_finding
+from judo_edge.station.ledger import reading, writing
+from judo_edge.station.ledger.ledger import Ledger, LedgerError
+from judo_edge.station.machine import StateMachine
+from judo_edge.station.results import (
+    Code,
+    Condition,
+    Counters,
+    EventKind,
+    Job,
+    LateResult,
+    Recipe,
+    Result,
+    Severity,
+    Status,
+)
+from judo_edge.station.states import Command, State, Transition
+from judo_edge.station.workers import SPOOL_NAME, Kept
+
+_log = logging.getLogger(__name__)
+MAX_WATCHED = 10_000
+"""Results that may wait for the watchers."""
+
+
+class StationBase:
+    """The pieces of a station; an `Owner` of its flow."""
+
+    def __init__(
+        self,
+        config: StationConfig,
+        ledger: Ledger,
+        run_folder: Path,
+        gates: Sequence[Gate],
+        watchers: Sequence[Watcher],
+        clock: Callable[[], float],
+        patience: float | None,
+    ) -> None:
+        """Put the pieces together; nothing runs before `begin`."""
+        table = config.station
+        self.config, self.ledger, self.clock = config, ledger, clock
+        self.gates, self.watchers = list(gates), list(watchers)
+        self.spool = run_folder / SPOOL_NAME
+        self.broadcaster = Broadcaster()
+        self.machine = StateMachine(self._moved)
+        self.conditions = Conditions(self._condition)
+        self.crew = Crew([camera.name for camera in config.cameras], self.crew_changed)
+        self.recipe_book = RecipeBook(config.recipes, self.crew, ledger)
+        looking = Looking(self.crew, clock, patience or max(10.0, 3 * table.deadline))
+        self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
+        self.tally = Tally(Counters(), 0, ())
+        self.is_simulating = False
+        self.run: Job | None = None
+        """What StartContinuous began."""
+        self.single = ""
+        """Id of the job of SingleExecution."""
+        self.heartbeat = 0
+        self.write_problem = ""
+        """Why a verdict cannot be written at the moment."""
+        self._watched: asyncio.Queue[tuple[Result, Recipe | None]] = asyncio.Queue(MAX_WATCHED)
+
+    async def begin(self) -> None:
+        """Give what an earlier run left its verdicts, and take the figures over."""
+        await self._recover()
+        counters = await self.ledger.read(reading.counters)
+        seconds = await self.ledger.read(reading.last_seconds, WINDOW)
+        self.tally = Tally(counters, await self.ledger.read(reading.last_number), seconds)
+        await self.recipe_book.want_at_start()
+        if self.ledger.damaged:
+            text = f"the ledger was damaged and is kept as {self.ledger.damaged.name}; a new one was begun"
+            self.conditions.tell("ledger", Severity.PERSISTENT_ERROR, text)
+        self.flow.spawn(self._watch())
+
+    async def end(self) -> None:
+        """End what runs beside, and close the ledger."""
+        await self.flow.close()
+        await asyncio.to_thread(self.ledger.close)
+
+    async def _recover(self) -> None:
+        known = {one.internal_id: one for one in await self.ledger.read(reading.recipes)}
+        for job in await self.ledger.read(reading.unanswered_jobs):
+            finding = Finding(Code.RESTARTED, "the station was restarted between trigger and verdict")
+            recipe = known.get(job.recipe_id)
+            draft = result_from_finding(job, recipe, finding, self.config.station.on_fault, Moments())
+            if result := await self.ledger.write(writing.add_result, draft):
+                self.broadcaster.publish(EventKind.RESULT, result.model_dump(mode="json"))
+
+    # -- status --------------------------------------------------------------------------------------------------------
+    def current_status(self) -> Status:
+        """Return what a façade shows."""
+        prepared = self.recipe_book.prepared()
+        return Status(
+            station=self.config.station.name,
+            state=self.machine.state,
+            is_simulating=self.is_simulating,
+            recipes=prepared,
+            running_job=self.flow.jobs.running,
+            num_waiting=len(self.flow.jobs.undecided()),
+            counters=self.tally.counters,
+            processes=self.crew.processes,
+            conditions=self.conditions.all(),
+            challenge={one.external_id: self._gate_state(one.external_id) for one in prepared},
+            latency=self.tally.latency(),
+            last_number=self.tally.last_number,
+            heartbeat=self.heartbeat,
+        )
+
+    def _gate_state(self, external_id: str) -> str:
+        states = [gate.state(external_id) for gate in self.gates]
+        return next((one for name in ("failed", "pending", "passed") for one in states if one == name), "none")
+
+    # -- what the flow tells -------------------------------------------------------------------------------------------
+    def held_back(self, recipe: Recipe | None) -> str:
+        """Return why the station may not say OK, empty if it may."""
+        if recipe is None:
+            return "no recipe was ready"
+        return next((reason for gate in self.gates if (reason := gate.allows_ok(recipe))), "")
+
+    def acquired(self, one: OpenJob) -> None:
+        """Let the part leave, and the next one come."""
+        if not one.is_part:
+            return
+        self.broadcaster.publish(EventKind.ACQUISITION_DONE, {"job_id": one.job_id})
+        if self.single == one.job_id and self.machine.state is State.SINGLE_EXECUTION:
+            self.single = ""
+            self.machine.automatic(State.READY)
+            self.broadcaster.publish(EventKind.READY, {"job_id": one.job_id})
+
+    def progressed(self, one: OpenJob, record: dict[str, Any]) -> None:
+        """Tell what is provisionally known of a part without a verdict."""
+        if one.is_part and one.finding is None:
+            self.broadcaster.publish(EventKind.PROGRESS, {**record, "job_id": one.job_id})
+
+    def verdict(self, one: OpenJob, result: Result) -> None:
+        """Tell a verdict that is on the disk."""
+        self.tally.add(result)
+        self.broadcaster.publish(EventKind.RESULT, result.model_dump(mode="json"))
+        self.acquired_once(one)
+        self._late_alarm()
+        if self._watched.full():
+            _log.warning("result %s is not watched", self._watched.get_nowait()[0].result_id)
+        self._watched.put_nowait((result, one.recipe))
+
+    def acquired_once(self, one: OpenJob) -> None:
+        """Let the next part come after a verdict without a photo."""
+        if not one.is_acquired:
+            one.is_acquired = True
+            self.acquired(one)
+
+    def late(self, late: LateResult) -> None:
+        """Tell what came after the verdict."""
+        self.broadcaster.publish(EventKind.LATE, late.model_dump(mode="json"))
+
+    def kept(self, result_id: str, kept: Kept) -> None:
+        """Tell which files the archive holds."""
+        data = {"result_id": result_id, "photo": kept.photo, "mask_file": kept.mask_file}
+        self.broadcaster.publish(EventKind.EVIDENCE, data)
+
+    def durable(self, problem: str) -> None:
+        """Hear that a verdict cannot be written (why), or that it could be again (empty)."""
+        if problem != self.write_problem:
+            self.write_problem = problem
+            self.crew_changed()
+
+    async def probe(self) -> None:
+        """Find out whether the ledger can be written again."""
+        try:
+            await self.ledger.write(writing.count, "probe", 0)
+        except LedgerError as error:
+            self.durable(first_line(error))
+        else:
+            self.durable("")
+
+    @property
+    def num_without_photo(self) -> int:
+        """Return how many triggers were refused or missed so far."""
+        return self.tally.num_without_photo
+
+    # -- what others tell ----------------------------------------------------------------------------------------------
+    def tell(self, name: str, severity: Severity, text: str) -> None:
+        """Raise or change a condition; an empty text clears it."""
+        self.conditions.tell(name, severity, text)
+
+    def prepared(self) -> tuple[Recipe, ...]:
+        """Return the prepared recipes."""
+        return self.recipe_book.prepared()
+
+    def crew_changed(self) -> None:
+        """Hear that a worker came, went or fell ill."""
+
+    def audit(self, user: str, action: str, data: dict[str, Any]) -> None:
+        """Note who did what, without waiting for it."""
+        self.flow.spawn(self._beside(self.ledger.write(writing.add_audit, user, action, data)))
+
+    def count(self, name: str, more: int, origin: str, reason: str) -> None:
+        """Count triggers of which no verdict will come, and tell of them."""
+        self.tally.count(name, more)
+        self.broadcaster.publish(EventKind.MISSED, {"origin": origin, "reason": reason, "count": more})
+        self.flow.spawn(self._beside(self.ledger.write(writing.count, name, more)))
+
+    async def prepare_now(self, external_id: str, internal_id: str) -> Recipe:
+        """Make a version ready in any state; the version before it is put away."""
+        before = {one.external_id: one for one in self.recipe_book.prepared()}.get(external_id)
+        recipe = await self.recipe_book.prepare(external_id, internal_id)
+        self.conditions.clear(f"recipe.{external_id}")
+        if before and before.internal_id != recipe.internal_id:
+            self.put_away(before)
+        return recipe
+
+    def put_away(self, recipe: Recipe) -> None:
+        """Let the inspector close a version once no job needs it."""
+
+        async def wait() -> None:
+            needing = [
+                one for one in self.flow.jobs.all() if one.recipe and one.recipe.internal_id == recipe.internal_id
+            ]
+            if needing:
+                await asyncio.wait([one.result for one in needing])
+            await self.recipe_book.put_away(recipe)
+
+        self.flow.spawn(self._beside(wait()))
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+    def _moved(self, transition: Transition) -> None:
+        data = {
+            "name": transition.name,
+            "number": transition.number,
+            "source": transition.source.value,
+            "target": transition.target.value,
+            "command": transition.command.value,
+        }
+        self.broadcaster.publish(EventKind.TRANSITION, data)
+        if transition.command is Command.AUTOMATIC and transition.target is State.ERROR:
+            self.run, self.single = None, ""
+
+    def _condition(self, condition: Condition) -> None:
+        self.broadcaster.publish(EventKind.CONDITION, condition.model_dump(mode="json"))
+
+    def _late_alarm(self) -> None:
+        late, limit = self.tally.late_in_a_row, self.config.station.late_alarm
+        text = f"{late} verdicts in a row were late" if late >= limit else ""
+        self.conditions.tell("late", Severity.ERROR, text, int(Code.DEADLINE))
+
+    async def _watch(self) -> None:
+        while True:
+            result, recipe = await self._watched.get()
+            for watcher in list(self.watchers):
+                await self._shown(watcher, result, recipe)
+
+    async def _shown(self, watcher: Watcher, result: Result, recipe: Recipe | None) -> None:
+        try:
+            await watcher.on_result(result, recipe)
+        except Exception as error:
+            _log.error("watcher %s", type(watcher).__name__, exc_info=error)
+
+    async def _beside(self, work: Any) -> None:
+        try:
+            await work
+        except (LedgerError, JudoEdgeError) as error:
+            _log.warning("%s", first_line(error))
