@@ -6,11 +6,12 @@ A trigger is answered when its job is on the disk. A caller that hangs up in the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from judo_edge.errors import StationError, first_line
+from judo_edge.errors import InputError, StationError, first_line
 from judo_edge.station.hub.jobs import OpenJob
 from judo_edge.station.hub.verdicts import Finding
 from judo_edge.station.ledger import reading, writing
@@ -29,6 +30,16 @@ MAX_MISSED = 100
 """Missed frames that get a verdict each; what a counter skips beyond that is only counted."""
 INTERNAL_SECONDS = 60.0
 """Least deadline of a job that is no part of the line."""
+_TRIGGERED = (State.READY, State.CONTINUOUS_EXECUTION)
+_RESTING = (State.HALTED, State.PREOPERATIONAL)
+
+
+class _KnownError(Exception):
+    """The key of a trigger is known: its job is there already."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.job_id)
+        self.job = job
 
 
 class Accepting:
@@ -55,25 +66,22 @@ class Accepting:
         key = f"frame:{camera}:{spooled.file or spooled.path}:{spooled.captured_ns}"
         number = spooled.frame_number
         request = JobRequest(camera=camera, part_id=spooled.part_id, key=key, origin="camera", frame_number=number)
-        if known := await self._station.ledger.read(reading.job_of_key, key):
-            await self._station.flow.remove_spooled("" if self._is_open(known) else spooled.file)
-            return known
-        if missed > 0 and key not in self._by_key:
-            await self._missed(request, missed)
-        return await self._once(request, lambda: self._seen(request, spooled))
+        job = await self._once(request, lambda: self._seen(request, spooled, missed))
+        if not self._station.flow.jobs.has(job.job_id):
+            await self._station.flow.remove_spooled(spooled.file)
+        return job
 
     async def judge(self, request: JobRequest) -> Result:
-        """Run a job that is no part of the line and return its result."""
+        """Run a job that is no part of the line and return its result; InputError when it names no photo."""
+        if not request.path:
+            raise InputError("a job that is no part of the line, without a photo", "the path of a photo")
+        self._check_open()
         recipe = self._station.recipe_book.for_job(request.recipe)
-        seconds = max(INTERNAL_SECONDS, 10 * self._station.config.station.deadline)
-        request = request.model_copy(update={"origin": "challenge", "is_simulated": True})
-        one = await asyncio.shield(self._station.flow.spawn(self._write(request, recipe, seconds)))
-        if one.finding is None and not one.is_running:
-            self._station.flow.begin(one)
+        one = await asyncio.shield(self._station.flow.spawn(self._internal(request, recipe)))
         return await asyncio.shield(one.result)
 
     # -- accepting -----------------------------------------------------------------------------------------------------
-    async def _once(self, request: JobRequest, accept: Callable[[], object]) -> Job:
+    async def _once(self, request: JobRequest, accept: Callable[[], Awaitable[Job]]) -> Job:
         """Accept a trigger unless its key is known, whether or not the caller waits for the answer."""
         if not request.key:
             return await asyncio.shield(self._station.flow.spawn(self._counted(request, accept)))
@@ -83,16 +91,15 @@ class Accepting:
             task.add_done_callback(lambda _: self._by_key.pop(request.key, None))
         return await asyncio.shield(task)
 
-    async def _counted(self, request: JobRequest, accept: Callable[[], object]) -> Job:
-        """Accept a trigger; what is refused is counted."""
+    async def _counted(self, request: JobRequest, accept: Callable[[], Awaitable[Job]]) -> Job:
+        """Accept a trigger; what is refused is counted, unless its caller will offer it again."""
         if request.key and (known := await self._station.ledger.read(reading.job_of_key, request.key)):
             return known
         try:
-            if self._station.flow.is_closing:
-                raise StationError(
-                    "the station is being stopped", "a running station", "wait until it is back", CLOSING
-                )
-            return await accept()  # type: ignore[misc, no-any-return]
+            self._check_open()
+            return await accept()
+        except _KnownError as known_already:
+            return known_already.job
         except StationError as error:
             if request.origin != "camera":
                 self._station.count("refused", 1, request.origin, first_line(error))
@@ -106,7 +113,7 @@ class Accepting:
         station.single = reserved = uuid.uuid4().hex
         try:
             one = await self._write(request, recipe, station.config.station.deadline, reserved)
-        except StationError:
+        except (StationError, _KnownError):
             if station.single == reserved and station.machine.state is State.SINGLE_EXECUTION:
                 station.single = ""
                 station.machine.automatic(State.READY)
@@ -115,37 +122,41 @@ class Accepting:
 
     async def _triggered(self, request: JobRequest) -> Job:
         state = self._station.machine.state
-        if state not in (State.READY, State.CONTINUOUS_EXECUTION):
+        if state not in _TRIGGERED:
             raise refusal("a trigger", state, self._station.machine.allowed())
         recipe, request = self._completed(request)
         return self._begun(await self._write(request, recipe, self._station.config.station.deadline))
 
-    async def _seen(self, request: JobRequest, spooled: Spooled | None) -> Job:
+    async def _seen(self, request: JobRequest, spooled: Spooled | None, missed: int = 0) -> Job:
         """Accept a part that has passed: where the station is not ready it gets a verdict all the same."""
         station = self._station
         request = request.model_copy(update={"camera": station.crew.name_of(request.camera)})
-        reason, recipe = "", None
-        if station.machine.state in (State.READY, State.CONTINUOUS_EXECUTION):
-            try:
-                recipe, request = self._completed(request)
-            except StationError as error:
-                reason = first_line(error)
-        else:
-            reason = f"the station was in state {station.machine.state.value}"
+        if missed > 0:
+            await self._missed(request, missed)
+        recipe, request, reason = self._completed_or_not(request)
         one = await self._write(request, recipe, station.config.station.deadline)
-        one.spooled = spooled
+        if spooled is not None:
+            one.spooled, one.began = spooled, _moment_of(spooled, one.began)
         return self._begun(one, Finding(Code.NOT_READY, reason) if reason else None)
 
     async def _missed(self, request: JobRequest, missed: int) -> None:
         """Count parts of which no photo came, and give each its verdict."""
         station = self._station
         station.count("missed", missed, "camera", f"camera {request.camera} missed {missed}")
-        finding = Finding(Code.FRAME_MISSED, f"camera {request.camera} took no photo of a part")
-        recipe = station.recipe_book.prepared()[-1] if station.recipe_book.prepared() else None
+        recipe, request, reason = self._completed_or_not(request)
+        finding = Finding(Code.FRAME_MISSED, reason or f"camera {request.camera} took no photo of a part")
         for number in range(min(missed, MAX_MISSED)):
             update = {"key": f"{request.key}:missed-{number + 1}", "part_id": "", "frame_number": None}
-            one = await self._write(request.model_copy(update=update), recipe, station.config.station.deadline)
-            self._begun(one, finding)
+            with contextlib.suppress(_KnownError):
+                one = await self._write(request.model_copy(update=update), recipe, station.config.station.deadline)
+                self._begun(one, finding)
+
+    async def _internal(self, request: JobRequest, recipe: Recipe) -> OpenJob:
+        """Write down and start a job that is no part of the line."""
+        request = request.model_copy(update={"origin": "challenge", "is_simulated": True, "key": ""})
+        one = await self._write(request, recipe, max(INTERNAL_SECONDS, 10 * self._station.config.station.deadline))
+        self._station.flow.begin(one)
+        return one
 
     # -- helpers -------------------------------------------------------------------------------------------------------
     def _completed(self, request: JobRequest) -> tuple[Recipe, JobRequest]:
@@ -162,8 +173,19 @@ class Accepting:
         simulated = request.is_simulated or run.is_simulated or station.is_simulating
         return recipe, request.model_copy(update={**found, "is_simulated": simulated})
 
+    def _completed_or_not(self, request: JobRequest) -> tuple[Recipe | None, JobRequest, str]:
+        """Fill in what is known of a part that has passed, and say why it cannot be judged, if so."""
+        state = self._station.machine.state
+        try:
+            if state not in _TRIGGERED:
+                raise StationError(f"the station was in state {state.value}")
+            return *self._completed(request), ""
+        except StationError as error:
+            simulated = self._station.is_simulating
+            return None, request.model_copy(update={"is_simulated": simulated}), first_line(error)
+
     async def _write(self, request: JobRequest, recipe: Recipe | None, deadline: float, job_id: str = "") -> OpenJob:
-        """Make the job durable; its time begins now."""
+        """Make the job durable; its time begins now. _KnownError when its key is known after all."""
         began = self._station.clock()
         job = Job(
             job_id=job_id or uuid.uuid4().hex,
@@ -173,25 +195,35 @@ class Accepting:
             deadline=deadline,
         )
         try:
-            await self._station.ledger.write(writing.add_job, job, self._station.ledger.boot)
+            stored = await self._station.ledger.write(writing.add_job, job, self._station.ledger.boot)
         except LedgerError as error:
             self._station.durable(first_line(error))
             raise
+        if stored.job_id != job.job_id:
+            raise _KnownError(stored)
         return OpenJob(job, recipe, began)
 
     def _begun(self, one: OpenJob, finding: Finding | None = None) -> Job:
         """Let a durable job run, or give it the verdict that is known already."""
-        station = self._station
+        station, limit = self._station, self._station.config.station.max_waiting
         station.tally.count("triggers")
-        station.broadcaster.publish(EventKind.JOB_STARTED, {"job_id": one.job_id, "part_id": one.job.request.part_id})
-        if finding is None and len(station.flow.jobs.undecided()) >= station.config.station.max_waiting:
-            finding = Finding(Code.OVERRUN, f"{station.config.station.max_waiting} parts waited already")
+        data = {"job_id": one.job_id, "part_id": one.job.request.part_id}
+        station.broadcaster.publish(EventKind.JOB_STARTED, data)
+        if finding is None and station.machine.state in _RESTING:
+            finding = Finding(Code.ABORTED, f"the station went to {station.machine.state.value}")
+        if finding is None and len(station.flow.jobs.undecided()) >= limit:
+            finding = Finding(Code.OVERRUN, f"{limit} parts waited already")
         if finding is None:
             station.flow.begin(one)
         else:
             station.flow.decide(one, finding)
-            station.flow.spawn(station.flow.remove_spooled(one.spooled.file if one.spooled else ""))
         return one.job
 
-    def _is_open(self, job: Job) -> bool:
-        return any(one.job_id == job.job_id for one in self._station.flow.jobs.all())
+    def _check_open(self) -> None:
+        if self._station.flow.is_closing:
+            raise StationError("the station is being stopped", "a running station", "wait until it is back", CLOSING)
+
+
+def _moment_of(spooled: Spooled, now: float) -> float:
+    """Return when a part that a camera saw by itself was there, seconds of the monotonic clock: its time began then."""
+    return min(now, spooled.captured_ns / 1e9) if spooled.captured_ns > 0 else now

@@ -19,7 +19,7 @@ from judo_edge.station.hub.jobs import OpenJob
 from judo_edge.station.hub.looking import Looking
 from judo_edge.station.hub.recipes import RecipeBook
 from judo_edge.station.hub.tally import WINDOW, Tally
-from judo_edge.station.hub.verdicts import Finding, Moments, result_from_finding
+from judo_edge.station.hub.verdicts import Finding
 from judo_edge.station.ledger import reading, writing
 from judo_edge.station.ledger.ledger import Ledger, LedgerError
 from judo_edge.station.machine import StateMachine
@@ -39,6 +39,8 @@ from judo_edge.station.states import Command, State, Transition
 from judo_edge.station.workers import SPOOL_NAME, Kept
 
 _log = logging.getLogger(__name__)
+RECOVER_SECONDS = 10.0
+"""How long the start waits for the verdicts that an earlier run owes."""
 MAX_WATCHED = 10_000
 """Results that may wait for the watchers."""
 
@@ -77,33 +79,41 @@ class StationBase:
         self.heartbeat = 0
         self.write_problem = ""
         """Why a verdict cannot be written at the moment."""
+        self._watching: asyncio.Task[None] | None = None
         self._watched: asyncio.Queue[tuple[Result, Recipe | None]] = asyncio.Queue(MAX_WATCHED)
 
     async def begin(self) -> None:
         """Give what an earlier run left its verdicts, and take the figures over."""
-        await self._recover()
         counters = await self.ledger.read(reading.counters)
         seconds = await self.ledger.read(reading.last_seconds, WINDOW)
         self.tally = Tally(counters, await self.ledger.read(reading.last_number), seconds)
-        await self.recipe_book.want_at_start()
+        await self._recover()
+        if self.config.station.is_automatic:
+            await self.recipe_book.want_at_start()
         if self.ledger.damaged:
             text = f"the ledger was damaged and is kept as {self.ledger.damaged.name}; a new one was begun"
             self.conditions.tell("ledger", Severity.PERSISTENT_ERROR, text)
-        self.flow.spawn(self._watch())
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def end(self) -> None:
         """End what runs beside, and close the ledger."""
         await self.flow.close()
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await asyncio.to_thread(self.ledger.close)
 
     async def _recover(self) -> None:
+        """Give every job without a verdict RESTARTED; where the disk does not take them now, as soon as it does."""
         known = {one.internal_id: one for one in await self.ledger.read(reading.recipes)}
+        finding = Finding(Code.RESTARTED, "the station was restarted between trigger and verdict")
+        waiting = []
         for job in await self.ledger.read(reading.unanswered_jobs):
-            finding = Finding(Code.RESTARTED, "the station was restarted between trigger and verdict")
-            recipe = known.get(job.recipe_id)
-            draft = result_from_finding(job, recipe, finding, self.config.station.on_fault, Moments())
-            if result := await self.ledger.write(writing.add_result, draft):
-                self.broadcaster.publish(EventKind.RESULT, result.model_dump(mode="json"))
+            one = OpenJob(job, known.get(job.recipe_id), self.clock())
+            self.flow.decide(one, finding)
+            waiting.append(one.result)
+        if waiting:
+            await asyncio.wait(waiting, timeout=RECOVER_SECONDS)
 
     # -- status --------------------------------------------------------------------------------------------------------
     def current_status(self) -> Status:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from judo_edge.core import Decision
 from judo_edge.errors import JudoEdgeError, first_line
@@ -25,10 +26,14 @@ from judo_edge.station.workers import Kept, Outcome
 
 RETRY_SECONDS = 0.5
 """Between attempts to write a verdict that the disk did not take."""
+DRAIN_SECONDS, CLOSE_SECONDS = 5.0, 3.0
+"""At the end: how long a disk may refuse the last verdicts, and how long photos may take to be kept."""
 KEEP_SECONDS = 30.0
 """How long the inspector may take to write photo and mask."""
 
 _log = logging.getLogger(__name__)
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Owner(Protocol):
@@ -118,13 +123,22 @@ class Flow:
         return task
 
     async def drain(self) -> None:
-        """Wait until every job has its verdict on the disk."""
+        """Wait until every job has its verdict on the disk; a disk that takes none ends the wait after a while."""
         self.is_closing = True
+        for one in self.jobs.all():
+            if not one.is_part:
+                self.decide(one, Finding(Code.ABORTED, "the station was stopped"))
         while waiting := [one.result for one in self.jobs.all() if not one.result.done()]:
-            await asyncio.wait(waiting)
+            longest = max(one.job.deadline for one in self.jobs.all())
+            done, _ = await asyncio.wait(waiting, timeout=longest + DRAIN_SECONDS)
+            if not done:
+                _log.error("%d jobs have no verdict on the disk: the next start gives them one", len(waiting))
+                return
 
     async def close(self) -> None:
-        """End what still runs, such as inspections whose verdict fell already."""
+        """Let what is being kept be kept, then end what still runs, such as inspections whose verdict fell already."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -176,39 +190,48 @@ class Flow:
             seconds_late=max(0.0, self._clock() - one.decided_at),
             **outcome.model_dump(include={"decision", "reason", "score"}),
         )
-        with contextlib.suppress(LedgerError):
-            await self._ledger.write(writing.add_late, late)
+        await self._persisted(writing.add_late, late)
         self._owner.late(late)
 
     async def _deliver(self, one: OpenJob, finding: Finding) -> None:
         """Write the verdict, as often as it takes, then tell it."""
-        acquired = one.spooled.captured if one.spooled else ""
-        moments = Moments(acquired, one.decided_at - one.began)
-        draft = result_from_finding(
-            one.job, one.recipe, finding, self._on_fault, moments, self._owner.num_without_photo
-        )
-        result = await self._written(draft)
-        if result is not None:
-            self._owner.verdict(one, result)
-        if not one.result.done():
+        draft = self._draft(one, finding)
+        result: Result | None = await self._persisted(writing.add_result, draft)
+        try:
+            if result is not None:
+                self._owner.verdict(one, result)
+        finally:
             one.result.set_result(result or draft)
-        if not one.is_running:
-            self.jobs.remove(one)
+            if not one.is_running:
+                self.jobs.remove(one)
+                await self.remove_spooled(one.spooled.file if one.spooled else "")
 
-    async def _written(self, draft: Result) -> Result | None:
+    def _draft(self, one: OpenJob, finding: Finding) -> Result:
+        """Return the result without its number; what cannot be written down becomes INTERNAL."""
+        moments = Moments(one.spooled.captured if one.spooled else "", one.decided_at - one.began)
+        rest = (self._on_fault, moments, self._owner.num_without_photo)
+        try:
+            return result_from_finding(one.job, one.recipe, finding, *rest)
+        except ValueError as error:
+            _log.error("internal fault in job %s", one.job_id, exc_info=error)
+            finding = Finding(Code.INTERNAL, f"the outcome cannot be written down: {first_line(error)}")
+            return result_from_finding(one.job, one.recipe, finding, *rest)
+
+    async def _persisted(self, work: Callable[[sqlite3.Connection, R], T], record: R) -> T:
+        """Write something, as often as it takes."""
         while True:
             with contextlib.suppress(LedgerError):
-                return await self._tried(draft)
+                return await self._tried(work, record)
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _tried(self, draft: Result) -> Result | None:
+    async def _tried(self, work: Callable[[sqlite3.Connection, R], T], record: R) -> T:
         try:
-            result = await self._ledger.write(writing.add_result, draft)
+            outcome = await self._ledger.write(work, record)
         except LedgerError as error:
             self._owner.durable(first_line(error))
             raise
         self._owner.durable("")
-        return result
+        return outcome
 
     def _acquired(self, one: OpenJob) -> None:
         if not one.is_acquired:

@@ -70,6 +70,10 @@ class OpenJobs:
         """Return all."""
         return tuple(self._jobs.values())
 
+    def has(self, job_id: str) -> bool:
+        """Tell whether a job is under way."""
+        return job_id in self._jobs
+
     def undecided(self) -> tuple[OpenJob, ...]:
         """Return those of the line that have no verdict."""
         return tuple(one for one in self._jobs.values() if one.finding is None and one.is_part)

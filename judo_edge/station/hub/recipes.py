@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from judo_edge.errors import StationError
 from judo_edge.station.config import RecipeTable
-from judo_edge.station.hub.crew import Crew
+from judo_edge.station.hub.crew import AWAY, Crew
 from judo_edge.station.ledger import reading, writing
 from judo_edge.station.ledger.ledger import Ledger
 from judo_edge.station.results import Recipe
@@ -65,7 +65,12 @@ class RecipeBook:
         self.known(external_id)
         async with self._lock:
             judge = self._crew.needed_judge()
-            found = await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
+            try:
+                found = await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
+            except (TimeoutError, asyncio.TimeoutError):
+                raise StationError(
+                    "the inspector does not answer", "a recipe made ready", "see its log", AWAY
+                ) from None
             recipe = found.model_copy(update={"is_prepared": True})
             await self._ledger.write(writing.add_recipe, recipe)
             self._prepared.pop(external_id, None)

@@ -6,7 +6,6 @@ Also the heartbeat, the disk's reserve and the photos that an earlier run left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -104,7 +103,7 @@ class Steward:
         station = self._station
         judge = station.crew.judge
         is_due = judge is not self._ready_judge or bool(self._failed)
-        if judge is not None and is_due and self._unfit() == (0, "") and self._should_prepare():
+        if judge is not None and is_due and self._should_prepare():
             await self._prepare_wanted(judge)
         if self._unfit() != (0, "") or station.crew.judge is not self._ready_judge:
             return
@@ -158,8 +157,7 @@ class Steward:
             text = "" if is_held else "the disk is full: the room held back for verdicts is in use"
             self._station.conditions.tell("disk", Severity.ERROR, text)
             if self._station.write_problem and not self._station.flow.jobs.all():
-                with contextlib.suppress(JudoEdgeError):
-                    await self._station.probe()
+                await self._station.probe()
             await asyncio.sleep(RESERVE_SECONDS)
 
     async def _grace(self, left: set[str]) -> None:

@@ -49,5 +49,5 @@ class Tally:
         found = sorted(self._seconds)
         if not found:
             return {}
-        ranks = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
-        return {name: found[min(len(found) - 1, int(share * len(found)))] for name, share in ranks.items()}
+        percents = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+        return {name: found[-(-percent * len(found) // 100) - 1] for name, percent in percents.items()}

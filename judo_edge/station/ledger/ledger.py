@@ -92,11 +92,9 @@ class Ledger:
         """Run a transaction; on a full disk once more, in the room that was held back."""
         try:
             return self._transaction(work)
-        except sqlite3.OperationalError as error:
-            if not self._reserve.is_held:
-                raise LedgerError(self.path, error) from error
         except sqlite3.Error as error:
-            raise LedgerError(self.path, error) from error
+            if not (_is_full(error) and self._reserve.is_held):
+                raise LedgerError(self.path, error) from error
         self._reserve.release()
         try:
             return self._transaction(work)
@@ -123,3 +121,8 @@ class Ledger:
             return work(connection)
         except sqlite3.Error as error:
             raise LedgerError(self.path, error) from error
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    """Tell whether more room may help; Python 3.10 knows SQLite's codes only by their texts."""
+    return any(text in str(error) for text in ("disk is full", "disk I/O error"))
