@@ -71,6 +71,8 @@ class StationBase:
         looking = Looking(self.crew, clock, patience or max(10.0, 3 * table.deadline))
         self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
         self.tally = Tally(Counters(), 0, ())
+        self.on_change: Callable[[], None] = lambda: None
+        """Told of whatever may change the station's state."""
         self.is_simulating = False
         self.run: Job | None = None
         """What StartContinuous began."""
@@ -216,7 +218,8 @@ class StationBase:
         return self.recipe_book.prepared()
 
     def crew_changed(self) -> None:
-        """Hear that a worker came, went or fell ill."""
+        """Hear that a worker came, went or fell ill, or that the disk did."""
+        self.on_change()
 
     def audit(self, user: str, action: str, data: dict[str, Any]) -> None:
         """Note who did what, without waiting for it."""

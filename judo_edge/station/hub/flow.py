@@ -145,7 +145,8 @@ class Flow:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error, JudoEdgeError):  # a refusal is its caller's to hear
             _log.error("internal fault", exc_info=error)
 
     def _deadline(self, one: OpenJob) -> None:

@@ -37,7 +37,7 @@ class Steward:
         self._wake = asyncio.Event()
         self._is_patient = True
         self._tasks: list[asyncio.Task[None]] = []
-        station.crew_changed = self.look  # type: ignore[method-assign]
+        station.on_change = self.look
 
     async def begin(self) -> None:
         """Begin to look after the station."""
