@@ -57,7 +57,7 @@ def test_an_inspector_at_fault_is_never_ok(tmp_path, outcome, code, on_fault):
 @pytest.mark.parametrize("code", [Code.CAMERA_UNPLUGGED, Code.CAMERA_TIMEOUT, Code.CAMERA_FROZEN, Code.CAMERA_STALE])
 def test_a_camera_at_fault_says_its_code(tmp_path, code):
     script = Script(grab_faults=[StationError("the camera failed", number=-code)])
-    ((result,), _, station) = judged(tmp_path, script)
+    ((result,), _, _) = judged(tmp_path, script)
     assert (result.decision, result.code, result.state) == (Decision.NOT_DECIDABLE, code, ResultState.FAILED)
     assert script.inspected == []
 
@@ -70,11 +70,9 @@ def test_a_camera_that_knows_no_code_or_has_gone(tmp_path):
 
 def test_the_deadline_gives_a_verdict_and_what_comes_later_is_kept_as_late(tmp_path):
     script = Script(outcomes=[GOOD], inspect_seconds=0.6)
-    started = time.monotonic()
     ((result,), told, station) = judged(tmp_path, script, deadline=0.2)
     assert (result.decision, result.code) == (Decision.NOT_DECIDABLE, Code.DEADLINE)
-    assert time.monotonic() - started < 5
-    assert 0.2 <= result.total_seconds
+    assert result.total_seconds >= 0.2
     (late,) = [event.data for event in told if event.kind is EventKind.LATE]
     assert (late["job_id"], late["decision"]) == (result.job_id, "OK")
     assert station.tally.counters.late == 1

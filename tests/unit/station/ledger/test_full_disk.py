@@ -1,6 +1,7 @@
 """A full disk: the reserve is given up for verdicts, and what cannot be written is not told."""
 
 import asyncio
+import contextlib
 import os
 
 import pytest
@@ -18,15 +19,12 @@ from tests.station_parts import Script, all_results, scripted_config, scripted_s
 DISK = 24 << 20
 
 
-def fill(disk, leave=0):
-    """Fill a disk but for some bytes; returns the file that does it."""
+def fill(disk):
+    """Fill a disk; returns the file that does it."""
     path = disk / "filler"
-    with path.open("ab", buffering=0) as stream:
-        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize - leave) > 0:
-            try:
-                stream.write(b"x" * min(free, 1 << 16))
-            except OSError:
-                break
+    with path.open("ab", buffering=0) as stream, contextlib.suppress(OSError):
+        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize) > 0:
+            stream.write(b"x" * min(free, 1 << 16))
     return path
 
 
