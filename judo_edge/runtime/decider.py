@@ -9,7 +9,7 @@ from typing import NamedTuple
 from judo_edge.bundle import Bundle
 from judo_edge.calibration.decision import PartDecision
 from judo_edge.core import Decision
-from judo_edge.runtime.decisions import applicable_decision, circumstances_of
+from judo_edge.runtime.decisions import DecisionStore, applicable_decision, circumstances_of
 from judo_edge.runtime.margins import MASK_MARGIN
 from judo_edge.runtime.references import ReferenceStore
 
@@ -28,9 +28,12 @@ class Outcome(NamedTuple):
 class Decider:
     """Applies the calibrated decisions of a store to the frames of one bundle and engine."""
 
-    def __init__(self, store: ReferenceStore | None, bundle: Bundle, engine_name: str) -> None:
-        """Read nothing yet; a part's decision is read at its first frame."""
+    def __init__(
+        self, store: ReferenceStore | None, bundle: Bundle, engine_name: str, decisions: DecisionStore | None = None
+    ) -> None:
+        """Read nothing yet; a part's decision is read at its first frame, from `decisions` where they are given."""
         self._store, self._bundle, self._engine_name = store, bundle, engine_name
+        self._decisions = decisions or (DecisionStore(store.folder) if store else None)
         self._of_part = lru_cache(maxsize=256)(self._applicable)
 
     def note(self, part: str) -> str:
@@ -52,7 +55,7 @@ class Decider:
         return Outcome(decision, f"{found.reason}; JUDO: {words}", found.score, found.threshold)
 
     def _applicable(self, part: str) -> tuple[PartDecision | None, str]:
-        if self._store is None:
+        if self._store is None or self._decisions is None:
             return None, "no store of references was given"
         used = [reference.reference_id for reference in self._store.references(part)]
-        return applicable_decision(self._store.folder, part, circumstances_of(self._bundle, self._engine_name, used))
+        return applicable_decision(self._decisions, part, circumstances_of(self._bundle, self._engine_name, used))

@@ -96,12 +96,15 @@ def circumstances_of(bundle: Bundle, engine_name: str, reference_ids: Iterable[s
     return Circumstances(bundle_digest=bundle.subject_digest, engine=engine_name, reference_ids=ids)
 
 
-def applicable_decision(store: Path, part: str, circumstances: Circumstances) -> tuple[PartDecision | None, str]:
+def applicable_decision(
+    store: Path | DecisionStore, part: str, circumstances: Circumstances
+) -> tuple[PartDecision | None, str]:
     """Return the decision in use and an empty text, or None and the reason in words.
 
     Raises InputError or ConfigError when the decision in use cannot be read: a line must not run on without knowing.
     """
-    decision = DecisionStore(store).in_use(part)
+    decisions = store if isinstance(store, DecisionStore) else DecisionStore(store)
+    decision = decisions.in_use(part)
     if decision is None:
         return None, f"no calibrated decision for part {part}: {_CALIBRATE} makes one"
     if difference := decision.circumstances.difference(circumstances):

@@ -33,6 +33,8 @@ class Inspection:
     """How far the frame is from all references of its part, place by place."""
     alignment: Alignment | None = None
     """How the frame was laid over its reference; None when its part's recipe aligns nothing."""
+    fault: Exception | None = None
+    """Why the frame could not be inspected; None when it was."""
 
     @property
     def marked(self) -> CellMask | None:
@@ -54,6 +56,7 @@ class Trace:
     generation: Generation | None = None
     reply: Reply | None = None
     judo: Decision | None = None
+    fault: Exception | None = None
 
     def evidence(self) -> dict[str, float]:
         """Return the signs of a defect that are known, larger is worse: what a calibrated decision is made from."""
@@ -67,7 +70,7 @@ class Trace:
     def inspection(self, verdict: Verdict) -> Inspection:
         """Return the verdict with what led to it."""
         ids = self.generation.ids if self.generation else ()
-        return Inspection(verdict, self.reference, self.cell_scores, ids, self.features, self.alignment)
+        return Inspection(verdict, self.reference, self.cell_scores, ids, self.features, self.alignment, self.fault)
 
 
 def verdict_from_trace(frame: Frame | Unreadable, trace: Trace, outcome: Outcome) -> Verdict:

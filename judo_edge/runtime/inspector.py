@@ -45,12 +45,14 @@ class Inspector:
         *,
         is_drafting: bool = True,
         store: ReferenceStore | None = None,
+        decider: Decider | None = None,
     ) -> None:
         """Read tokenizer, profile and embedding table; the engine must be entered before the first frame.
 
         `is_guarded` and `is_drafting` are explained at `Manner`. `accept_failed` names the gates of the bundle's
         verification that may have failed. `store` holds what is set and remembered of each part: its recipe, the
         embeddings of its references, keys and values, earlier replies; without one, defaults and this process's memory.
+        `decider` stands in for the one that applies the store's calibrated decisions.
 
         Raises BundleError when the bundle's parts do not fit together, or when it failed a gate that is not named,
         InputError for a question without an option that means a defect.
@@ -70,7 +72,7 @@ class Inspector:
         )
         self._asker = self._asker_of(self.question)
         self._shown: Shown | None = None
-        self.decider = Decider(store, bundle, engine.name)
+        self.decider = decider or Decider(store, bundle, engine.name)
         prefixes = PrefixStore(engine, bundle, arrays, self._asker.exact)
         self._stages = Stages(self.model, self.gallery, prefixes, self.decider, recipe_of)
         self._several = Several(self._stages, self._asker, self.look)

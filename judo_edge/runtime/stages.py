@@ -131,6 +131,7 @@ class Stages:
 
 def verdict_from_fault(frame: Frame, trace: Trace, fault: Exception) -> Verdict:
     """Return NOT_DECIDABLE with the reason; what is no fault of photo, bundle or device is logged as a bug."""
+    trace.fault = fault
     if isinstance(fault, JudoEdgeError):
         return undecidable(frame, str(fault), trace)
     _log.error("frame %s could not be inspected", frame.frame_id, exc_info=fault)

@@ -1,0 +1,60 @@
+"""References and challenge parts as the station shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from judo_edge.core import Decision
+from judo_edge.runtime.references import Reference, ReferenceStore, folder_from_part
+from judo_edge.station.config import StationConfig
+from judo_edge.station.results import ReferenceInfo
+from judo_edge.vision.photos import PHOTO_SUFFIXES, image_from_file
+
+
+class ReferenceShelf:
+    """The references of all parts, by what façades know of them."""
+
+    def __init__(self, store: ReferenceStore) -> None:
+        """Take the store."""
+        self._store = store
+
+    def references(self, part: str) -> tuple[ReferenceInfo, ...]:
+        """Return the references of a part, retired ones too, in order of enrolment."""
+        return tuple(info_from_reference(one) for one in self._store.references(part, retired=True))
+
+    def enroll(self, part: str, photo: Path, source: str) -> ReferenceInfo:
+        """Enrol the photo in a file; InputError when it cannot be decoded or its pixels are in use already."""
+        image = image_from_file(photo)
+        return info_from_reference(self._store.enroll(part, image, source or photo.name))
+
+    def retire(self, part: str, reference_id: str) -> ReferenceInfo:
+        """Take a reference out of use; InputError when there is none of that id."""
+        return info_from_reference(self._store.retire(part, reference_id))
+
+    def file(self, part: str, reference_id: str) -> Path | None:
+        """Return the path of a reference's photo; None when there is none of that id."""
+        known = {one.reference_id for one in self._store.references(part, retired=True)}
+        path = self._store.folder / folder_from_part(part) / f"{reference_id}.png"
+        return path if reference_id in known and path.is_file() else None
+
+
+def info_from_reference(reference: Reference) -> ReferenceInfo:
+    """Return what façades see of a reference."""
+    return ReferenceInfo(
+        reference_id=reference.reference_id,
+        part=reference.part,
+        source=reference.source,
+        enrolled=reference.enrolled,
+        retired=reference.retired or "",
+    )
+
+
+def masters_of_recipe(config: StationConfig, external_id: str) -> list[dict[str, Any]]:
+    """Return the challenge photos of a recipe and what the station must say of them, those that must fail first."""
+    folder = config.path(config.challenge.masters) / external_id
+    found = []
+    for name, wanted in (("fail", Decision.NOK), ("pass", Decision.OK)):
+        paths = sorted(path for path in (folder / name).glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+        found += [{"path": str(path), "wanted": wanted.value} for path in paths if path.is_file()]
+    return found
