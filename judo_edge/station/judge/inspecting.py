@@ -55,7 +55,6 @@ class Inspecting:
         except Exception as fault:  # the hub must get an outcome whatever went wrong
             _log.warning("job %s could not be inspected", job_id, exc_info=fault)
             outcome = outcome_from_fault(fault)
-        self.num_faults = self.num_faults + 1 if outcome.code is Code.ENGINE_FAULT else 0
         emit({"outcome": outcome.model_dump(mode="json", exclude_defaults=True)})
 
     def keep(self, job_id: str, result_id: str, decision: Any) -> Kept:
@@ -82,7 +81,9 @@ class Inspecting:
         inspection = _looked(prepared, job_id, image, spooled, emit)
         if inspection.marked:
             self._held.hold(job_id, Held(image, inspection.marked))
-        return outcome_from_inspection(inspection)
+        outcome = outcome_from_inspection(inspection)
+        self.num_faults = self.num_faults + 1 if outcome.code is Code.ENGINE_FAULT else 0
+        return outcome
 
     def _unseen(self, job_id: str) -> Held | None:
         """Return the photo of a job whose turn has not come."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from judo_edge.core import CellMask, Decision
-from judo_edge.errors import EngineError, ImageError, JudoEdgeError
+from judo_edge.errors import EngineError, ImageError, JudoEdgeError, StationError
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.station.results import Cells, Code
 from judo_edge.station.workers import Outcome
@@ -48,8 +48,8 @@ def code_from_fault(fault: Exception) -> Code:
     """Tell a photo that cannot be read and a part that cannot be compared from a fault of the engine or a bug."""
     if isinstance(fault, ImageError):
         return Code.PHOTO_UNREADABLE
-    is_engine = isinstance(fault, EngineError) or not isinstance(fault, JudoEdgeError)
-    return Code.ENGINE_FAULT if is_engine else Code.REPLY_INVALID
+    is_comparable = isinstance(fault, JudoEdgeError) and not isinstance(fault, (EngineError, StationError))
+    return Code.REPLY_INVALID if is_comparable else Code.ENGINE_FAULT
 
 
 def cells_from_mask(mask: CellMask | None) -> Cells | None:

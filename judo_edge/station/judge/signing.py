@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from judo_edge.bundle import Bundle
-from judo_edge.errors import BundleError, DependencyError, InputError, first_line
-from judo_edge.files import check_folder, output_errors, sha256_of_bytes, sync_to_disk
+from judo_edge.errors import BundleError, DependencyError, InputError, OutputError, first_line
+from judo_edge.files import output_errors, sha256_of_bytes, sync_to_disk
 
 SUFFIX = ".sig"
 _SIGN = "judo-edge sign BUNDLE --key KEY.pem"
@@ -32,8 +32,8 @@ def sign_bundle(bundle: Bundle, key: Path, out: Path | None = None, force: bool 
     """
     signing = _library("signing")
     path = out or signature_path(bundle)
-    if not force:
-        check_folder(path, force, "", "a signature")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", action="pass --force to replace it, or choose another name")
     public = _loaded(key, "private").public_key()
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The inspector process: answers the hub's calls, with the model in one thread and the disk in another.
+"""The inspector process: answers the hub's calls, with the model in one thread and the disk in two others.
 
 The loop in the main thread only talks. When the hub goes away the process connects again, its engine still open.
 """
@@ -70,7 +70,8 @@ class Service:
         """Start the threads; nothing is opened before a recipe is prepared."""
         self.ending = asyncio.Event()
         self.has_failed = False
-        self._config, self._model, self._disk = config, Lane("model"), Lane("disk")
+        self._config = config
+        self._model, self._disk, self._planning = Lane("model"), Lane("disk"), Lane("planning")
         self._preparer, self._bench = Preparer(config), Bench(config, engine_of)
         archive = Archive(config.data / FOLDER, config.retention)
         self._inspecting = Inspecting(self._bench, archive, run_folder / SPOOL_NAME)
@@ -85,8 +86,8 @@ class Service:
         return {name: getattr(self, name) for name in names}
 
     async def prepare(self, external_id: str, internal_id: str = "") -> Any:
-        """Read and verify in the disk's thread, while parts are inspected; then open and warm up."""
-        plan = await self._disk.call(partial(self._preparer.plan, external_id, internal_id))
+        """Read and verify in a thread of its own, while parts are inspected; then open and warm up."""
+        plan = await self._planning.call(partial(self._preparer.plan, external_id, internal_id))
         return _record(await self._model.call(partial(self._bench.make_ready, plan), _PREPARE))
 
     async def unprepare(self, internal_id: str) -> None:
@@ -156,8 +157,8 @@ class Service:
         """Close the engines, unless a call that does not return holds them."""
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(self._model.call(self._bench.close), _PATIENCE)
-        self._model.close()
-        self._disk.close()
+        for lane in (self._model, self._disk, self._planning):
+            lane.close()
 
 
 async def _serve(socket: Path, service: Service) -> None:
