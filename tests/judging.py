@@ -15,7 +15,7 @@ from judo_edge.station.workers import SPOOL_NAME, Spooled
 
 
 def station_config(folder: Path, bundle: str = "bundle", part: str = "lid", **tables: Any) -> StationConfig:
-    """Return a station with one recipe, named as its part; `tables` are further ones, `recipe` changes that of the part."""
+    """Return a station with one recipe, named as its part; `recipe` says more of it, `tables` are further ones."""
     recipe = RecipeTable(id=part, bundle=bundle, **tables.pop("recipe", {}))
     return StationConfig(station=StationTable(name="test"), recipes=(recipe,), folder=folder, **tables)
 

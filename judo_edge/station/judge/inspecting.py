@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from judo_edge.core import Event, EventKind, Frame, Image
+from judo_edge.errors import JudoEdgeError, first_line
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.records import record_from_event
 from judo_edge.station.judge.archive import Archive, Held, HeldFrames
@@ -53,7 +54,8 @@ class Inspecting:
         try:
             outcome = self._outcome(job_id, internal_id, spooled, emit)
         except Exception as fault:  # the hub must get an outcome whatever went wrong
-            _log.warning("job %s could not be inspected", job_id, exc_info=fault)
+            is_known = isinstance(fault, JudoEdgeError)
+            _log.warning("job %s: %s", job_id, first_line(fault), exc_info=None if is_known else fault)
             outcome = outcome_from_fault(fault)
         emit({"outcome": outcome.model_dump(mode="json", exclude_defaults=True)})
 

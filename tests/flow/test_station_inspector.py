@@ -1,0 +1,209 @@
+"""The inspector as a process over JUDO-nano; a stand-in for the hub is at the other end of a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra `export` (torch)")
+
+from judo_edge.adapt.drawing.pairs import Pair
+from judo_edge.adapt.drawing.parts import BASE_KINDS
+from judo_edge.adapt.heldout import heldout_pairs
+from judo_edge.export.pipeline import export_bundle
+from judo_edge.runtime.references import ReferenceStore
+from judo_edge.station import wire
+from judo_edge.station.results import Code
+from judo_edge.station.workers import SOCKET_NAME, Outcome
+from tests.inspector_process import FAULT
+from tests.judging import spooled
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 60.0
+STATION = """
+[station]
+name = "test"
+threads = 1
+[[recipes]]
+id = "lid"
+bundle = "{bundle}"
+"""
+
+
+class StandInHub:
+    """Listens where the hub would and calls the inspector; knows no states, jobs or deadlines."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._socket = run_folder / SOCKET_NAME
+        self._peers: list[wire.Peer] = []
+        self._server: asyncio.Server | None = None
+        self.hellos: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def start(self) -> None:
+        self._server = await wire.serve(self._socket, self._peers.append, lambda: {"hello": self._hello})
+
+    async def die(self) -> None:
+        """End as a killed process does: listening and all connections at once."""
+        assert self._server is not None
+        self._server.close()
+        for peer in self._peers:
+            await peer.close()
+        self._peers.clear()
+
+    async def met(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self.hellos.get(), PATIENCE)
+
+    async def call(self, method: str, **params: Any) -> Any:
+        return await asyncio.wait_for(self._peers[-1].call(method, **params), PATIENCE)
+
+    async def outcome(self, job_id: str, internal_id: str, photo: Any) -> Outcome:
+        params = {"job_id": job_id, "internal_id": internal_id, "spooled": photo.model_dump(mode="json")}
+        items = [item async for item in self._peers[-1].stream("inspect", **params)]
+        return Outcome.model_validate(items[-1]["outcome"])
+
+    async def pieces(self, **params: Any) -> str:
+        return "".join([piece async for piece in self._peers[-1].stream("ask", **params)])
+
+    async def _hello(self, role: str, name: str, pid: int) -> None:
+        await self.hellos.put({"role": role, "name": name, "pid": pid})
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return heldout_pairs(BASE_KINDS[:1], 20, seed=79_500_000)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_bundle("judo-nano", [], "cpu-int8", tmp_path_factory.mktemp("station") / "nano")
+
+
+@pytest.fixture
+def station(tmp_path: Path, bundle: Path, pairs: list[Pair]) -> Path:
+    (tmp_path / "STATION.toml").write_text(STATION.format(bundle=bundle))
+    ReferenceStore(tmp_path / "references").enroll("lid", pairs[0].reference, "first.png")
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+@asynccontextmanager
+async def inspector(station: Path) -> AsyncIterator[tuple[StandInHub, asyncio.subprocess.Process]]:
+    """Run the process and the stand-in; both are gone afterwards, whatever happens."""
+    hub = StandInHub(station / "run")
+    await hub.start()
+    command = (sys.executable, "-m", "tests.inspector_process", str(station / "STATION.toml"), str(station / "run"))
+    process = await asyncio.create_subprocess_exec(*command)
+    try:
+        assert (await hub.met()) == {"role": "inspector", "name": "inspector", "pid": process.pid}
+        yield hub, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await hub.die()
+
+
+def run(station: Path, use: Callable[[StandInHub, asyncio.subprocess.Process], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with inspector(station) as (hub, process):
+            await use(hub, process)
+
+    asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE))
+
+
+def told(outcome: Outcome) -> Outcome:
+    """Return what an outcome says, without how long it took."""
+    return outcome.model_copy(update={"seconds": {}})
+
+
+def test_twenty_photos_a_killed_hub_and_a_rollback(station: Path, pairs: list[Pair]) -> None:
+    async def use(hub: StandInHub, process: asyncio.subprocess.Process) -> None:
+        first = await hub.call("prepare", external_id="lid", internal_id="")
+        photos = [spooled(station / "run", pair.query, f"{number}.npy") for number, pair in enumerate(pairs)]
+        (station / "run" / "spool" / "7.npy").write_bytes(b"\x93NUMPY broken")
+        jobs = [hub.outcome(str(number), first["internal_id"], photo) for number, photo in enumerate(photos)]
+        outcomes = await asyncio.wait_for(asyncio.gather(*jobs), PATIENCE)
+        codes = [outcome.code for outcome in outcomes]
+        assert codes[7] is Code.PHOTO_UNREADABLE and set(codes[:7] + codes[8:]) == {Code.INSPECTED}
+        kept = await hub.call("keep", job_id="19", result_id="r19", decision=outcomes[19].decision.value)
+        archived = station / "station-data" / "archive" / kept["photo"]
+        assert archived.is_file()
+
+        await hub.die()
+        await hub.start()
+        assert (await hub.met())["pid"] == process.pid  # the same process, its engine still open
+        again = await hub.call("prepare", external_id="lid", internal_id=first["internal_id"])
+        assert again == first
+        await _changed(hub, station, pairs, first["reference_ids"][0])
+        newer = await hub.call("prepare", external_id="lid", internal_id="")
+        assert newer["internal_id"] != first["internal_id"]
+        changed = [await hub.outcome(f"b{n}", newer["internal_id"], photos[n]) for n in range(3)]
+        await hub.call("prepare", external_id="lid", internal_id=first["internal_id"])
+        back = [await hub.outcome(f"c{n}", first["internal_id"], photos[n]) for n in range(3)]
+        assert [told(one) for one in back] == [told(one) for one in outcomes[:3]]
+        assert {one.reference_id for one in changed}.isdisjoint(first["reference_ids"])
+        asked = {"photo": str(archived), "internal_id": newer["internal_id"], "question": "Is it broken?"}
+        assert (await hub.pieces(**asked)).startswith("Marked cells: ")
+
+        await hub.call("unprepare", internal_id=newer["internal_id"])
+        await hub.call("end")
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+
+    run(station, use)
+
+
+async def _changed(hub: StandInHub, station: Path, pairs: list[Pair], earlier: str) -> None:
+    """Enrol another good part and retire the one that was used so far, as a person does over the station."""
+    from judo_edge.runtime.photos import png_from_image
+
+    (station / "second.png").write_bytes(png_from_image(pairs[1].reference))
+    who = {"part": "lid", "user": "eva"}
+    added = await hub.call("enroll", photo=str(station / "second.png"), source="second.png", **who)
+    await hub.call("retire", reference_id=earlier, **who)
+    listed = await hub.call("references", part="lid")
+    assert [one["reference_id"] for one in listed] == [earlier, added["reference_id"]] and listed[0]["retired"]
+    assert Path(await hub.call("reference_file", part="lid", reference_id=earlier)).is_file()
+    assert await hub.call("reference_file", part="lid", reference_id="../x") is None
+
+
+def test_an_engine_that_fails_again_and_again_ends_the_process(station: Path, pairs: list[Pair]) -> None:
+    async def use(hub: StandInHub, process: asyncio.subprocess.Process) -> None:
+        recipe = await hub.call("prepare", external_id="lid", internal_id="")
+        photo = spooled(station / "run", pairs[0].query)
+        (station / "run" / FAULT).write_text("raise")
+        for number in range(3):
+            found = await hub.outcome(str(number), recipe["internal_id"], photo)
+            assert found.code is Code.ENGINE_FAULT
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 1
+
+    run(station, use)
+
+
+def test_an_engine_that_hangs_does_not_keep_the_process_from_answering_and_ending(
+    station: Path, pairs: list[Pair]
+) -> None:
+    async def use(hub: StandInHub, process: asyncio.subprocess.Process) -> None:
+        recipe = await hub.call("prepare", external_id="lid", internal_id="")
+        photo = spooled(station / "run", pairs[0].query)
+        (station / "run" / FAULT).write_text("hang")
+        waiting = asyncio.create_task(hub.outcome("1", recipe["internal_id"], photo))
+        until = time.monotonic() + PATIENCE
+        while not (kept := await hub.call("keep", job_id="1", result_id="r1", decision="NOT_DECIDABLE")).get("photo"):
+            assert time.monotonic() < until
+        assert (station / "station-data" / "archive" / kept["photo"]).is_file()
+        assert len(await hub.call("references", part="lid")) == 1 and not waiting.done()
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), PATIENCE)
+        with pytest.raises(wire.LostError):
+            await waiting
+
+    run(station, use)
