@@ -28,8 +28,8 @@ from judo_edge.vision.geometry import mask_image_from_cells
 FOLDER = "archive"
 """Of the station's data folder."""
 QUALITY = 95
-MAX_HELD_BYTES = 256 << 20
-"""Pixels that wait for `keep`; the last frame is held whatever its size."""
+MAX_HELD, MAX_HELD_BYTES = 32, 256 << 20
+"""Frames that wait for `keep`, and their pixels; the last frame is held whatever its size."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class HeldFrames:
             self._forget(job_id)
             self._frames[job_id] = frame
             self._num_bytes += frame.image.nbytes
-            while self._num_bytes > self._max_bytes and len(self._frames) > 1:
+            while len(self._frames) > 1 and (self._num_bytes > self._max_bytes or len(self._frames) > MAX_HELD):
                 self._forget(next(iter(self._frames)))
 
     def take(self, job_id: str) -> Held | None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from judo_edge.core import Event, EventKind, Frame, Image
-from judo_edge.errors import JudoEdgeError, first_line
+from judo_edge.core import Decision, Event, EventKind, Frame, Image
+from judo_edge.errors import ImageError, JudoEdgeError, first_line
 from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.records import record_from_event
 from judo_edge.station.judge.archive import Archive, Held, HeldFrames
@@ -59,7 +59,7 @@ class Inspecting:
             outcome = outcome_from_fault(fault)
         emit({"outcome": outcome.model_dump(mode="json", exclude_defaults=True)})
 
-    def keep(self, job_id: str, result_id: str, decision: Any) -> Kept:
+    def keep(self, job_id: str, result_id: str, decision: Decision) -> Kept:
         """Write photo and mask of a job's frame into the archive; nothing when it is not wanted or held no more."""
         held = self._held.take(job_id) or self._unseen(job_id)
         return self._archive.keep(held, result_id, decision) if held and self._archive.wants(decision) else Kept()
@@ -78,20 +78,27 @@ class Inspecting:
 
     def _outcome(self, job_id: str, internal_id: str, spooled: Spooled, emit: Emit) -> Outcome:
         image = image_from_spool(self._spool, spooled)
-        self._held.hold(job_id, Held(image))
+        self._hold(job_id, Held(image))
         prepared = self._bench.prepared(internal_id)
         inspection = _looked(prepared, job_id, image, spooled, emit)
         if inspection.marked:
-            self._held.hold(job_id, Held(image, inspection.marked))
+            self._hold(job_id, Held(image, inspection.marked))
         outcome = outcome_from_inspection(inspection)
         self.num_faults = self.num_faults + 1 if outcome.code is Code.ENGINE_FAULT else 0
         return outcome
 
+    def _hold(self, job_id: str, frame: Held) -> None:
+        if self._archive.wants(Decision.NOK):  # whoever keeps none of the bad ones keeps none at all
+            self._held.hold(job_id, frame)
+
     def _unseen(self, job_id: str) -> Held | None:
-        """Return the photo of a job whose turn has not come."""
+        """Return the photo of a job whose turn has not come; None when there is none to be read."""
         with self._lock:
             spooled = self._waiting.get(job_id)
-        return Held(image_from_spool(self._spool, spooled)) if spooled else None
+        try:
+            return Held(image_from_spool(self._spool, spooled)) if spooled else None
+        except ImageError:
+            return None
 
 
 def _looked(prepared: Prepared, job_id: str, image: Image, spooled: Spooled, emit: Emit) -> Inspection:

@@ -32,8 +32,8 @@ from judo_edge.station.workers import SOCKET_NAME, SPOOL_NAME, Spooled
 NAME = "inspector"
 MAX_FAULTS = 3
 """Engine faults in a row after which the process ends, so that a new one opens the engine anew."""
-_INSPECT, _PREPARE, _ASK = 0, 1, 2
-"""Urgency of what the model's thread is asked for."""
+_IN_TURN, _BETWEEN = 0, 1
+"""Urgency in the model's thread: parts and recipes as they come, questions when no part waits."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 """Seconds between attempts to reach the hub."""
 _PATIENCE = 3.0
@@ -88,11 +88,11 @@ class Service:
     async def prepare(self, external_id: str, internal_id: str = "") -> Any:
         """Read and verify in a thread of its own, while parts are inspected; then open and warm up."""
         plan = await self._planning.call(partial(self._preparer.plan, external_id, internal_id))
-        return _record(await self._model.call(partial(self._bench.make_ready, plan), _PREPARE))
+        return _record(await self._model.call(partial(self._bench.make_ready, plan), _IN_TURN))
 
     async def unprepare(self, internal_id: str) -> None:
         """Put a version away."""
-        await self._model.call(partial(self._bench.unprepare, internal_id), _PREPARE)
+        await self._model.call(partial(self._bench.unprepare, internal_id), _IN_TURN)
 
     async def inspect(self, job_id: str, internal_id: str, spooled: dict[str, Any]) -> AsyncIterator[Any]:
         """Stream progress and the outcome of a photo; several may be asked for at once, and are done in order."""
@@ -100,7 +100,7 @@ class Service:
         self._inspecting.expect(job_id, photo)
         try:
             work = partial(self._inspecting.inspect, job_id, internal_id, photo)
-            async for item in self._model.stream(work, _INSPECT):
+            async for item in self._model.stream(work, _IN_TURN):
                 yield item
         finally:
             self._inspecting.forget(job_id)
@@ -123,7 +123,7 @@ class Service:
                 prepared = self._bench.of_part(self._preparer.part_of(internal_id))
             self._inspecting.ask(Path(photo), prepared, question, emit)
 
-        async for piece in self._model.stream(answer, _ASK):
+        async for piece in self._model.stream(answer, _BETWEEN):
             yield piece
 
     async def enroll(self, part: str, photo: str, source: str, user: str) -> Any:

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from judo_edge.bundle import Bundle
+from judo_edge.calibration.fit import Observation, fit_from_observations
 from judo_edge.core import CellMask, Decision, Image
 from judo_edge.errors import InputError, StationError
+from judo_edge.runtime.decisions import DecisionStore, circumstances_of
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.references import ReferenceStore
 from judo_edge.station.config import RetentionTable
@@ -23,6 +25,7 @@ from judo_edge.station.judge.questions import question_from_text
 from judo_edge.station.results import Code
 from judo_edge.station.workers import Outcome, Spooled
 from judo_edge.vision.photos import image_from_file
+from tests.decisions import decision_of
 from tests.judging import enrolled, spooled, station_config
 from tests.scripted import ScriptedEngine, photo, red_means_bad, save_photo, scripted_bundle
 
@@ -156,6 +159,31 @@ def test_prepare_fails_with_the_engine_and_opens_another_next_time(tmp_path: Pat
     assert line.bench.make_ready(plan) == line.recipe and len(line.opened) == 2
 
 
+def calibrated(line: Line, centre: float) -> str:
+    """Put a decision in use for which a first mask token of such a margin is usual; return the version's id."""
+    values = np.random.default_rng(0).normal(centre, 1, 60).tolist()
+    seen = [Observation(f"{number:064x}", False, {"first_mask_token": value}) for number, value in enumerate(values)]
+    plan = Preparer(line.config).plan("lid")
+    circumstances = circumstances_of(plan.bundle, "onnxruntime", plan.recipe.reference_ids)
+    made = decision_of(fit_from_observations(seen, 0.05, 0.9), "lid", circumstances)
+    DecisionStore(line.config.store).add(made)
+    return line.bench.make_ready(Preparer(line.config).plan("lid")).internal_id
+
+
+def test_the_decision_of_a_version_decides_again_after_a_rollback(line: Line) -> None:
+    """Two decisions disagree about a part whose margin is 3."""
+    strict, lenient = calibrated(line, centre=-3.0), calibrated(line, centre=3.0)
+    before, after = (line.outcome(photo(250), internal_id=one) for one in (strict, lenient))
+    assert (before.decision, after.decision, after.judo) == (Decision.NOK, Decision.OK, Decision.NOK)
+    assert before.score != after.score and line.outcome(photo(250)).threshold is None
+    restarted = Bench(line.config, lambda bundle, name, threads: ScriptedEngine(red_means_bad))
+    recipe = restarted.make_ready(Preparer(line.config).plan("lid", strict))
+    line.inspecting = Inspecting(restarted, line.archive, line.run / "spool")
+    again = line.outcome(photo(250), internal_id=recipe.internal_id)
+    assert recipe.decision_version == 1
+    assert again.model_copy(update={"seconds": {}}) == before.model_copy(update={"seconds": {}})
+
+
 def test_an_engine_is_shared_and_stays_open(line: Line) -> None:
     enrolled(line.config, photo(7))
     newer = line.bench.make_ready(Preparer(line.config).plan("lid"))
@@ -183,6 +211,8 @@ def test_a_photo_that_was_not_inspected_yet_is_kept_without_a_mask(line: Line) -
     line.inspecting.expect("late", spooled(line.run, photo(250), "late.npy"))
     kept = line.inspecting.keep("late", "r1", Decision.NOT_DECIDABLE)
     assert kept.photo.endswith("NOT_DECIDABLE/r1.jpg") and kept.mask_file == ""
+    (line.run / "spool" / "late.npy").unlink()
+    assert line.inspecting.keep("late", "r2", Decision.NOT_DECIDABLE).photo == ""
     line.inspecting.forget("late")
     assert line.inspecting.keep("late", "r1", Decision.NOT_DECIDABLE).photo == ""
 
