@@ -19,6 +19,7 @@ An **inspector** answers
     ask(photo, internal_id, question)              a stream of text
     enroll(part, photo, source, user), retire(part, reference_id, user), references(part), reference_file(part, id)
     masters(external_id) -> list[{path, wanted}]   challenge photos and what the station must say of them
+    end()                                          close the engine and exit
 
 The **supervisor** answers restart(name) and calls processes(list of ProcessHealth) whenever that changes.
 Times are of the monotonic clock, which all processes of a machine share.

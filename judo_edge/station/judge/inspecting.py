@@ -65,9 +65,12 @@ class Inspecting:
         return self._archive.keep(held, result_id, decision) if held and self._archive.wants(decision) else Kept()
 
     def ask(self, photo: Path, prepared: Prepared, text: str, emit: Emit) -> None:
-        """Put a person's question about a photo and emit the answer in pieces; JudoEdgeError says why it cannot be."""
-        question = question_from_text(text)
-        frame = Frame("question", prepared.recipe.part, image_from_file(photo), time.monotonic_ns())
+        """Put a person's question about a photo, such as one of the archive, and emit the answer in pieces.
+
+        JudoEdgeError says why that cannot be.
+        """
+        question, image = question_from_text(text), image_from_file(self._archive.folder / photo)
+        frame = Frame("question", prepared.recipe.part, image, time.monotonic_ns())
 
         def tell(event: Event) -> None:
             if piece := piece_from_event(event, question):

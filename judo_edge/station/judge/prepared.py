@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from judo_edge.bundle import Bundle
+from judo_edge.bundle.acceptance import check_accepted
 from judo_edge.core import Decision, Frame
 from judo_edge.errors import EngineError, JudoEdgeError, StationError, first_line
 from judo_edge.runtime.decider import Decider
@@ -68,11 +69,12 @@ class Preparer:
     def plan(self, external_id: str, internal_id: str = "") -> Plan:
         """Return the newest version of a recipe, or an earlier one exactly as it was; it is on the disk then.
 
-        StationError says which piece is missing; BundleError when the bundle was changed or its signature does not
-        hold.
+        StationError says which piece is missing; BundleError when the bundle was changed, failed a gate that is not
+        accepted, or its signature does not hold.
         """
         table = self._table(external_id)
         version, bundle = self._earlier(table, internal_id) if internal_id else self._newest(table)
+        check_accepted(bundle, table.accept_failed)
         signer = verified_signer(bundle, self._config.path(table.public_key)) if table.public_key else ""
         store, decisions = PinnedStore(self._store, version), PinnedDecisions(self._decisions, version)
         record = self._shelf.keep(version, bundle.folder)
@@ -98,7 +100,7 @@ class Preparer:
             raise StationError(found, "at least one good part", f"judo-edge enroll --part {table.part} GOOD_PHOTOS")
         decision, note = applicable_decision(self._decisions, table.part, circumstances_of(bundle, engine, used))
         if note:
-            _log.warning("recipe %s: %s", table.id, note)
+            _log.info("recipe %s: %s", table.id, note)
         version = Version(
             part=table.part,
             bundle_digest=bundle.subject_digest,

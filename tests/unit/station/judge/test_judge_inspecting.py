@@ -256,7 +256,7 @@ def test_frames_are_held_up_to_a_size() -> None:
 
 def asked(line: Line, text: str, red: int = 250) -> str:
     pieces: list[str] = []
-    path = save_photo(line.run / "asked.png", red)
+    path = Path(save_photo(line.archive.folder / "day" / "asked.png", red).parent.name) / "asked.png"
     prepared = line.bench.prepared(line.recipe.internal_id)
     line.inspecting.ask(path, prepared, text, pieces.append)
     return "".join(pieces)

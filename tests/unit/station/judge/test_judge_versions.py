@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from judo_edge import shipped
+from judo_edge.bundle import open_bundle
+from judo_edge.bundle.acceptance import Outcome, write_acceptance
 from judo_edge.calibration.fit import fit_from_observations
 from judo_edge.errors import BundleError, StationError
 from judo_edge.runtime.decisions import DecisionStore, circumstances_of
@@ -180,6 +183,27 @@ def test_another_engine_is_refused(config: StationConfig) -> None:
     with pytest.raises(StationError, match="made with engine 'onnxruntime'"):
         plan(faster, before)
     assert plan(faster).recipe.internal_id != before
+
+
+def test_a_shipped_model_is_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "shipped_names", lambda: ("little",))
+    monkeypatch.setattr(shipped, "_cached", lambda name, recipe, note: scripted_bundle(tmp_path / "cache" / name))
+    config = station_config(tmp_path, "little")
+    enrolled(config, photo(5))
+    first = plan(config)
+    shutil.move(first.bundle.folder, tmp_path / "old")
+    back = plan(config, first.recipe.internal_id)  # the folder that the version names is gone: it is made again
+    assert first.recipe.bundle == "little" and back.recipe.bundle_digest == first.recipe.bundle_digest
+
+
+def test_a_bundle_that_failed_a_gate_is_refused_unless_it_is_accepted(config: StationConfig) -> None:
+    outcome = Outcome(failed=("recall",), against="ck", items="items", engine="scripted")
+    digest = plan(config).recipe.bundle_digest
+    write_acceptance(open_bundle(config.folder / "bundle"), outcome, {"figures": {}})
+    with pytest.raises(BundleError, match="recall"):
+        plan(config)
+    accepting = station_config(config.folder, recipe={"accept_failed": ("recall",)})
+    assert plan(accepting).recipe.bundle_digest == digest  # a verification makes no other version
 
 
 def test_a_part_without_references_and_an_unknown_recipe_are_refused(tmp_path: Path) -> None:
