@@ -8,6 +8,7 @@ from pathlib import Path
 
 from judo_edge.bundle import Bundle, open_bundle
 from judo_edge.errors import BundleError, StationError
+from judo_edge.files import cache_folder
 from judo_edge.station.config import RecipeTable, StationConfig
 
 EARLIER = "bundles"
@@ -41,6 +42,13 @@ def bundle_by_digest(config: StationConfig, table: RecipeTable, digest: str, fol
         return bundle
     found = f"no bundle {digest[:12]} for recipe {table.id!r}: {table.bundle} is {bundle.subject_digest[:12]} now"
     raise StationError(found, "that version's bundle", f"put it below {_beside(config, table)}")
+
+
+def name_of_bundle(config: StationConfig, table: RecipeTable, bundle: Bundle) -> str:
+    """Return what STATION.toml calls a bundle, or its folder where it is another one than the recipe's."""
+    own = config.path(Path(table.bundle))
+    is_shipped = not own.is_dir() and bundle.folder.parent == cache_folder()
+    return table.bundle if is_shipped or bundle.folder.resolve() == own.resolve() else str(bundle.folder)
 
 
 def _folders(config: StationConfig, table: RecipeTable, folders: Iterable[str]) -> Iterator[Path]:

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from judo_edge.bundle import Bundle
@@ -23,7 +22,7 @@ from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.inspector import Inspector
 from judo_edge.runtime.references import ReferenceStore
 from judo_edge.station.config import RecipeTable, StationConfig
-from judo_edge.station.judge.bundles import bundle_by_digest, current_bundle
+from judo_edge.station.judge.bundles import bundle_by_digest, current_bundle, name_of_bundle
 from judo_edge.station.judge.pinned import PinnedDecisions, PinnedStore
 from judo_edge.station.judge.signing import verified_signer
 from judo_edge.station.judge.versions import FOLDER, Version, VersionShelf, recipe_from_record
@@ -78,8 +77,7 @@ class Preparer:
         signer = verified_signer(bundle, self._config.path(table.public_key)) if table.public_key else ""
         store, decisions = PinnedStore(self._store, version), PinnedDecisions(self._decisions, version)
         record = self._shelf.keep(version, bundle.folder)
-        is_own = not internal_id or bundle.folder.resolve() == self._config.path(Path(table.bundle)).resolve()
-        recipe = recipe_from_record(record, external_id, table.bundle if is_own else str(bundle.folder), signer)
+        recipe = recipe_from_record(record, external_id, name_of_bundle(self._config, table, bundle), signer)
         return Plan(recipe, version, bundle, table, store, decisions)
 
     def part_of(self, internal_id: str) -> str:

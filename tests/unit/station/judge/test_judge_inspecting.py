@@ -26,6 +26,7 @@ from judo_edge.station.results import Code
 from judo_edge.station.workers import Outcome, Spooled
 from judo_edge.vision.photos import image_from_file
 from tests.decisions import decision_of
+from tests.disks import small_disk
 from tests.judging import enrolled, spooled, station_config
 from tests.scripted import ScriptedEngine, photo, red_means_bad, save_photo, scripted_bundle
 
@@ -224,6 +225,17 @@ def test_retention_says_which_photos_are_kept(photos: str, kept: set[str], tmp_p
         line.outcome(photo(red), job_id=decision.value)
         line.inspecting.keep(decision.value, decision.value, decision)
     assert {path.stem for path in line.archive.folder.rglob("*.jpg")} == kept
+
+
+def test_a_full_disk_costs_the_photo_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "disk").mkdir()
+    with small_disk(tmp_path / "disk", 64 << 10) as disk:
+        archive = Archive(disk / "archive", RetentionTable())
+        assert archive.keep(Held(photo(5)), "r1", Decision.OK).photo
+        (disk / "filler").write_bytes(bytes((64 << 10) - 28_000))
+        kept = archive.keep(Held(photo(5, size=(300, 400))), "r2", Decision.OK)
+        assert (kept.photo, kept.num_bytes) == ("", 0) and "r2 is kept without its photo" in caplog.text
+        assert [path.name for path in (disk / "archive").rglob("*.*")] == ["r1.jpg"]
 
 
 def test_a_disk_that_refuses_costs_the_photo_only(

@@ -12,6 +12,7 @@ from judo_edge.bundle import open_bundle
 from judo_edge.bundle.acceptance import Outcome, write_acceptance
 from judo_edge.calibration.fit import fit_from_observations
 from judo_edge.errors import BundleError, StationError
+from judo_edge.files import cache_folder
 from judo_edge.runtime.decisions import DecisionStore, circumstances_of
 from judo_edge.runtime.partrecipe import PartRecipe
 from judo_edge.runtime.references import ReferenceStore
@@ -187,13 +188,15 @@ def test_another_engine_is_refused(config: StationConfig) -> None:
 
 def test_a_shipped_model_is_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "shipped_names", lambda: ("little",))
-    monkeypatch.setattr(shipped, "_cached", lambda name, recipe, note: scripted_bundle(tmp_path / "cache" / name))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(shipped, "_cached", lambda name, recipe, note: scripted_bundle(cache_folder() / name))
+    cache_folder().mkdir(parents=True)
     config = station_config(tmp_path, "little")
     enrolled(config, photo(5))
     first = plan(config)
     shutil.move(first.bundle.folder, tmp_path / "old")
     back = plan(config, first.recipe.internal_id)  # the folder that the version names is gone: it is made again
-    assert first.recipe.bundle == "little" and back.recipe.bundle_digest == first.recipe.bundle_digest
+    assert first.recipe.bundle == "little" and back.recipe == first.recipe
 
 
 def test_a_bundle_that_failed_a_gate_is_refused_unless_it_is_accepted(config: StationConfig) -> None:
