@@ -15,7 +15,7 @@ from judo_edge.runtime.inspection import Inspection
 from judo_edge.runtime.records import record_from_event
 from judo_edge.station.judge.archive import Archive, Held, HeldFrames
 from judo_edge.station.judge.outcomes import outcome_from_fault, outcome_from_inspection
-from judo_edge.station.judge.photos import image_from_spool
+from judo_edge.station.judge.photos import image_from_spooled
 from judo_edge.station.judge.prepared import Bench, Prepared
 from judo_edge.station.judge.questions import piece_from_event, piece_from_reply, question_from_text
 from judo_edge.station.results import Code
@@ -80,7 +80,7 @@ class Inspecting:
             emit(rest)
 
     def _outcome(self, job_id: str, internal_id: str, spooled: Spooled, emit: Emit) -> Outcome:
-        image = image_from_spool(self._spool, spooled)
+        image = image_from_spooled(self._spool, spooled)
         self._hold(job_id, Held(image))
         prepared = self._bench.prepared(internal_id)
         inspection = _looked(prepared, job_id, image, spooled, emit)
@@ -99,7 +99,7 @@ class Inspecting:
         with self._lock:
             spooled = self._waiting.get(job_id)
         try:
-            return Held(image_from_spool(self._spool, spooled)) if spooled else None
+            return Held(image_from_spooled(self._spool, spooled)) if spooled else None
         except ImageError:
             return None
 

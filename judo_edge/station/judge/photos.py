@@ -11,14 +11,24 @@ import numpy as np
 from judo_edge.core import Image
 from judo_edge.errors import ImageError, first_line
 from judo_edge.station.workers import Spooled
+from judo_edge.vision.photos import image_from_file
 
 MAX_PIXELS = 1 << 28
 """Of one photo: more than any camera takes, and less than memory."""
 
 
-def image_from_spool(spool: Path, spooled: Spooled) -> Image:
-    """Read a spooled photo, (H, W, 3) uint8 RGB; ImageError says what is wrong with it."""
-    name = spooled.file
+def image_from_spooled(spool: Path, spooled: Spooled) -> Image:
+    """Read a photo under way, (H, W, 3) uint8 RGB: from the spool folder, or from its own file where it names no other.
+
+    ImageError says what is wrong with it.
+    """
+    if not spooled.file and spooled.path:
+        return image_from_file(Path(spooled.path))
+    return image_from_spool(spool, spooled.file)
+
+
+def image_from_spool(spool: Path, name: str) -> Image:
+    """Read a `.npy` file of the spool folder; ImageError says what is wrong with it."""
     if Path(name).name != name or name in ("", ".", ".."):
         raise ImageError(f"spool file {name!r}", "a file name without a folder")
     try:

@@ -112,6 +112,16 @@ def test_a_spool_file_lies_in_the_spool_folder(name: str, line: Line) -> None:
     assert line.outcome(known).code is Code.PHOTO_UNREADABLE
 
 
+def test_a_photo_that_was_not_spooled_is_read_from_its_own_file(line: Line) -> None:
+    path = save_photo(line.run / "master.png", 250)
+    known = Spooled(file="", captured_ns=0, captured="", path=str(path))
+    assert line.outcome(known).decision is Decision.NOK
+    path.write_text("no photo")
+    assert line.outcome(known).code is Code.PHOTO_UNREADABLE
+    path.unlink()
+    assert line.outcome(known).code is Code.PHOTO_UNREADABLE
+
+
 def test_a_reply_that_cannot_be_read_is_not_decidable(tmp_path: Path) -> None:
     line = Line(tmp_path, ScriptedEngine(lambda red: "no idea" if red > 128 else red_means_bad(red)))
     found = line.outcome(photo(250))
