@@ -1,4 +1,4 @@
-"""The inspector as a process over JUDO-nano; a stand-in for the hub is at the other end of a real socket."""
+"""The inspector as a process over JUDO-nano; at the other end of a real socket a stand-in for the hub, then the hub."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ pytest.importorskip("torch", reason="needs the extra `export` (torch)")
 from judo_edge.adapt.drawing.pairs import Pair
 from judo_edge.adapt.drawing.parts import BASE_KINDS
 from judo_edge.adapt.heldout import heldout_pairs
+from judo_edge.core import Decision
 from judo_edge.export.pipeline import export_bundle
+from judo_edge.runtime.photos import png_from_image
 from judo_edge.runtime.references import ReferenceStore
 from judo_edge.station import wire
-from judo_edge.station.results import Code
+from judo_edge.station.client import StationClient
+from judo_edge.station.config import station_from_file
+from judo_edge.station.processes.hub import run_hub
+from judo_edge.station.results import Code, JobRequest, Recipe, Result, ResultQuery
+from judo_edge.station.states import State
 from judo_edge.station.workers import SOCKET_NAME, Outcome
 from tests.inspector_process import FAULT
 from tests.judging import spooled
@@ -33,6 +39,7 @@ STATION = """
 [station]
 name = "test"
 threads = 1
+deadline = 30
 [[recipes]]
 id = "lid"
 bundle = "{bundle}"
@@ -163,8 +170,6 @@ def test_twenty_photos_a_killed_hub_and_a_rollback(station: Path, pairs: list[Pa
 
 async def _changed(hub: StandInHub, station: Path, pairs: list[Pair], earlier: str) -> None:
     """Enrol another good part and retire the one that was used so far, as a person does over the station."""
-    from judo_edge.runtime.photos import png_from_image
-
     (station / "second.png").write_bytes(png_from_image(pairs[1].reference))
     who = {"part": "lid", "user": "eva"}
     added = await hub.call("enroll", photo=str(station / "second.png"), source="second.png", **who)
@@ -207,3 +212,88 @@ def test_an_engine_that_hangs_does_not_keep_the_process_from_answering_and_endin
             await waiting
 
     run(station, use)
+
+
+async def reached(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Wait until a condition holds and return what it says."""
+    until = time.monotonic() + PATIENCE
+    while not (found := await condition()):
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+    return found
+
+
+@asynccontextmanager
+async def hub_and_inspector(station: Path) -> AsyncIterator[tuple[StationClient, Callable[[], Awaitable[None]]]]:
+    """Run the real hub in this process and the inspector in its own; yields a client, and what kills the inspector."""
+    hub = asyncio.create_task(run_hub(station_from_file(station / "STATION.toml"), station / "run"))
+    command = (sys.executable, "-m", "tests.inspector_process", str(station / "STATION.toml"), str(station / "run"))
+    processes = [await asyncio.create_subprocess_exec(*command)]
+
+    async def start_again() -> None:
+        processes[-1].kill()
+        await processes[-1].wait()
+        processes.append(await asyncio.create_subprocess_exec(*command))
+
+    try:
+        await reached(lambda: asyncio.to_thread((station / "run" / SOCKET_NAME).exists))
+        async with StationClient(station / "run" / SOCKET_NAME, "test") as client:
+            yield client, start_again
+    finally:
+        if processes[-1].returncode is None:
+            processes[-1].kill()
+        await processes[-1].wait()
+        hub.cancel()
+        await asyncio.gather(hub, return_exceptions=True)
+
+
+def test_with_the_real_hub(station: Path, pairs: list[Pair]) -> None:
+    async def use(client: StationClient, start_again: Callable[[], Awaitable[None]]) -> None:
+        async def is_ready() -> bool:
+            status = await client.status()
+            return status.state is State.READY and bool(status.recipes)
+
+        async def judged(path: Path) -> Result:
+            """Have a photo judged and wait until its files are in the archive."""
+            job = await client.trigger(JobRequest(path=str(path), recipe="lid"))
+            query = ResultQuery(job_id=job.job_id)
+
+            async def found() -> tuple[Result, ...]:
+                results = await client.results(query)
+                return results if results and (results[0].photo or results[0].code is not Code.INSPECTED) else ()
+
+            return (await reached(found))[0]
+
+        await reached(is_ready)
+        good, text = (station / name for name in ("good.png", "text.png"))
+        good.write_bytes(png_from_image(pairs[0].query))
+        text.write_text("no photo")
+        first, broken = await judged(good), await judged(text)
+        assert first.code is Code.INSPECTED and (await client.archive_file(first.result_id, "photo")).is_file()
+        assert (broken.decision, broken.code) == (Decision.NOT_DECIDABLE, Code.PHOTO_UNREADABLE)
+        answer = [piece async for piece in client.ask(first.result_id, "Is there any defect in the object?")]
+        assert answer[0].startswith("Marked cells: ") and answer[-1].strip() in ("A. Yes.", "B. No.")
+
+        (station / "second.png").write_bytes(png_from_image(pairs[1].reference))
+        await client.enroll("lid", station / "second.png", "second.png", "eva")
+        newer = await reached(lambda: another_version(client, first.internal_recipe_id))
+        assert len(newer.reference_ids) == 2
+        back = await client.prepare("lid", first.internal_recipe_id)
+        assert back.internal_id == first.internal_recipe_id and len(back.reference_ids) == 1
+        await start_again()
+        await reached(is_ready)
+        again = await judged(good)
+        assert again.internal_recipe_id == first.internal_recipe_id  # the version that was chosen stays chosen
+        same = {"decision", "score", "mask", "reply", "reference_id", "references_digest", "bundle_digest"}
+        assert again.model_dump(include=same) == first.model_dump(include=same)
+
+    async def main() -> None:
+        async with hub_and_inspector(station) as (client, start_again):
+            await use(client, start_again)
+
+    asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE))
+
+
+async def another_version(client: StationClient, internal_id: str) -> Recipe | None:
+    prepared = (await client.status()).recipes
+    return prepared[-1] if prepared and prepared[-1].internal_id != internal_id else None

@@ -66,7 +66,7 @@ class StationBase:
         self.broadcaster = Broadcaster()
         self.machine = StateMachine(self._moved)
         self.conditions = Conditions(self._condition)
-        self.crew = Crew([camera.name for camera in config.cameras], self.crew_changed)
+        self.crew = Crew([camera.name for camera in config.cameras], lambda: self.crew_changed())  # replaced later
         self.recipe_book = RecipeBook(config.recipes, self.crew, ledger)
         looking = Looking(self.crew, clock, patience or max(10.0, 3 * table.deadline))
         self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
