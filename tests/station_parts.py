@@ -12,13 +12,14 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from judo_edge.core import Decision
 from judo_edge.errors import StationError
@@ -29,7 +30,8 @@ from judo_edge.station.hub.station import Station
 from judo_edge.station.ledger.ledger import Ledger
 from judo_edge.station.results import Cells, Code, Recipe, ReferenceInfo, ResultQuery, utc_now
 from judo_edge.station.states import State
-from judo_edge.station.workers import SPOOL_NAME, Kept, Outcome, Spooled
+from judo_edge.station.wire import Handlers, LostError, connect
+from judo_edge.station.workers import SOCKET_NAME, SPOOL_NAME, Kept, Outcome, Spooled
 
 WAIT = 30.0
 """Seconds after which a test gives up waiting."""
@@ -310,3 +312,77 @@ async def serving_station(config: StationConfig, script: Script, run_folder: Pat
             yield station
         finally:
             await service.close()
+
+
+@asynccontextmanager
+async def wired_workers(config: StationConfig, script: Script, run_folder: Path) -> AsyncIterator[None]:
+    """The scripted inspector and cameras as real ends of the hub's socket, connected again whenever it is there."""
+    judge, eyes = scripted_workers(config, script, run_folder)
+    ends = [("inspector", "inspector", handlers_of_judge(judge))]
+    ends += [("camera", name, handlers_of_eye(eye)) for name, eye in eyes.items()]
+    tasks = [asyncio.create_task(_stay_connected(run_folder / SOCKET_NAME, *end)) for end in ends]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _stay_connected(socket: Path, role: str, name: str, handlers: Handlers) -> None:
+    while True:
+        with suppress(LostError):
+            peer, reading = await connect(socket, handlers)
+            try:
+                await peer.call("hello", role=role, name=name, pid=0)
+                await reading
+            finally:
+                await peer.close()
+        await asyncio.sleep(0.02)
+
+
+def handlers_of_eye(eye: ScriptedEye) -> Handlers:
+    """What a camera answers over the wire."""
+
+    async def grab(job_id: str, timeout: float, after_ns: int) -> object:
+        return (await eye.grab(job_id, timeout, after_ns)).model_dump(mode="json")
+
+    async def live() -> str:
+        return base64.b64encode(await eye.live()).decode()
+
+    return {"grab": grab, "live": live}
+
+
+def handlers_of_judge(judge: ScriptedJudge) -> Handlers:
+    """What an inspector answers over the wire."""
+
+    async def inspect(job_id: str, internal_id: str, spooled: dict[str, object]) -> AsyncIterator[object]:
+        async for item in judge.inspect(job_id, internal_id, Spooled.model_validate(spooled)):
+            yield {"outcome": item.model_dump(mode="json")} if isinstance(item, Outcome) else {"progress": item}
+
+    async def ask(photo: str, internal_id: str, question: str) -> AsyncIterator[str]:
+        async for piece in judge.ask(photo, internal_id, question):
+            yield piece
+
+    async def keep(job_id: str, result_id: str, decision: str) -> object:
+        return _plain(await judge.keep(job_id, result_id, Decision(decision)))
+
+    names = ("prepare", "unprepare", "enroll", "retire", "references", "reference_file")
+    return {
+        **{name: partial(_answer, getattr(judge, name)) for name in names},
+        "inspect": inspect,
+        "ask": ask,
+        "keep": keep,
+    }
+
+
+async def _answer(method: Callable[..., object], **params: object) -> object:
+    return _plain(await method(**params))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
