@@ -28,6 +28,7 @@ CLOSING = -40
 """Number of the StationError while the station is being stopped."""
 MAX_MISSED = 100
 """Missed frames that get a verdict each; what a counter skips beyond that is only counted."""
+INTERNAL_ORIGIN = "challenge"
 INTERNAL_SECONDS = 60.0
 """Least deadline of a job that is no part of the line."""
 _TRIGGERED = (State.READY, State.CONTINUOUS_EXECUTION)
@@ -76,6 +77,7 @@ class Accepting:
         if not request.path:
             raise InputError("a job that is no part of the line, without a photo", "the path of a photo")
         self._check_open()
+        self._station.crew.needed_judge()
         recipe = self._station.recipe_book.for_job(request.recipe)
         one = await asyncio.shield(self._station.flow.spawn(self._internal(request, recipe)))
         return await asyncio.shield(one.result)
@@ -83,6 +85,8 @@ class Accepting:
     # -- accepting -----------------------------------------------------------------------------------------------------
     async def _once(self, request: JobRequest, accept: Callable[[], Awaitable[Job]]) -> Job:
         """Accept a trigger unless its key is known, whether or not the caller waits for the answer."""
+        if request.origin == INTERNAL_ORIGIN:  # it would pass by the gates
+            raise InputError(f"a trigger of origin {INTERNAL_ORIGIN!r}", "another origin", "ask for the challenge")
         if not request.key:
             return await asyncio.shield(self._station.flow.spawn(self._counted(request, accept)))
         task = self._by_key.get(request.key)
@@ -153,7 +157,7 @@ class Accepting:
 
     async def _internal(self, request: JobRequest, recipe: Recipe) -> OpenJob:
         """Write down and start a job that is no part of the line."""
-        request = request.model_copy(update={"origin": "challenge", "is_simulated": True, "key": ""})
+        request = request.model_copy(update={"origin": INTERNAL_ORIGIN, "is_simulated": True, "key": ""})
         one = await self._write(request, recipe, max(INTERNAL_SECONDS, 10 * self._station.config.station.deadline))
         self._station.flow.begin(one)
         return one

@@ -39,6 +39,8 @@ from judo_edge.station.states import Command, State, Transition
 from judo_edge.station.workers import SPOOL_NAME, Kept
 
 _log = logging.getLogger(__name__)
+LEAST_PATIENCE = 30.0
+"""Seconds that an inspection may take at least before the inspector is given up."""
 RECOVER_SECONDS = 10.0
 """How long the start waits for the verdicts that an earlier run owes."""
 MAX_WATCHED = 10_000
@@ -68,7 +70,7 @@ class StationBase:
         self.conditions = Conditions(self._condition)
         self.crew = Crew([camera.name for camera in config.cameras], lambda: self.crew_changed())  # replaced later
         self.recipe_book = RecipeBook(config.recipes, self.crew, ledger)
-        looking = Looking(self.crew, clock, patience or max(10.0, 3 * table.deadline))
+        looking = Looking(self.crew, clock, patience or max(LEAST_PATIENCE, 3 * table.deadline))
         self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
         self.tally = Tally(Counters(), 0, ())
         self.on_change: Callable[[], None] = lambda: None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from judo_edge.errors import JudoEdgeError, StationError
 from judo_edge.station.hub.workers import Eye, Judge
@@ -34,6 +35,7 @@ class Crew:
         self._seen: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._restart: Restart | None = None
+        self._num_calls, self._idle_since = 0, 0.0
 
     # -- coming and going ----------------------------------------------------------------------------------------------
     def join_judge(self, judge: Judge) -> None:
@@ -80,6 +82,20 @@ class Crew:
         """Note that a supervisor has gone."""
         if self._restart is restart:
             self._restart = None
+
+    @contextlib.contextmanager
+    def judge_is_busy(self) -> Iterator[None]:
+        """Note that the inspector is asked for something that may keep it from inspecting."""
+        self._num_calls += 1
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
+            self._idle_since = time.monotonic()
+
+    def was_judge_idle(self, seconds: float) -> bool:
+        """Tell whether nothing but inspections was asked of the inspector for so long."""
+        return self._num_calls == 0 and time.monotonic() - self._idle_since >= seconds
 
     # -- who is there --------------------------------------------------------------------------------------------------
     def needed_judge(self) -> Judge:

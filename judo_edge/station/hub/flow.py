@@ -184,7 +184,7 @@ class Flow:
             await asyncio.shield(one.result)
             await self._late(one, outcome)
 
-    async def _late(self, one: OpenJob, outcome: Outcome) -> None:
+    async def _late(self, one: OpenJob, outcome: Outcome | Result) -> None:
         late = LateResult(
             job_id=one.job_id,
             arrived=utc_now(),
@@ -201,6 +201,8 @@ class Flow:
         try:
             if result is not None:
                 self._owner.verdict(one, result)
+            else:
+                await self._late(one, draft)
         finally:
             one.result.set_result(result or draft)
             if not one.is_running:

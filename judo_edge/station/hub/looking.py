@@ -6,7 +6,7 @@ Raises `FaultError` for whatever goes wrong: nothing here waits for ever, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -80,7 +80,7 @@ class Looking:
             raise FaultError(Code.INSPECTOR_LOST, "the inspector is not there")
         try:
             items = judge.inspect(one.job_id, one.recipe.internal_id, spooled)
-            return await asyncio.wait_for(_outcome(items, progress), self._patience)
+            return await self._awaited(_outcome(items, progress))
         except (TimeoutError, asyncio.TimeoutError):
             self._crew.leave_judge(judge)
             await self._crew.restart("inspector")
@@ -91,6 +91,17 @@ class Looking:
             raise FaultError(Code.INSPECTOR_LOST, "the inspector has gone") from None
         except StationError as error:
             raise FaultError(Code.ENGINE_FAULT, first_line(error)) from error
+
+    async def _awaited(self, answer: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Wait for an inspection; TimeoutError when nothing else that the inspector does explains how long it takes."""
+        task = asyncio.get_running_loop().create_task(answer)
+        try:
+            while not (await asyncio.wait({task}, timeout=self._patience))[0]:
+                if self._crew.was_judge_idle(self._patience):
+                    raise TimeoutError
+            return task.result()
+        finally:
+            task.cancel()
 
 
 async def _outcome(items: Any, progress: Progress) -> Outcome:

@@ -66,7 +66,8 @@ class RecipeBook:
         async with self._lock:
             judge = self._crew.needed_judge()
             try:
-                found = await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
+                with self._crew.judge_is_busy():
+                    found = await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
             except (TimeoutError, asyncio.TimeoutError):
                 raise StationError(
                     "the inspector does not answer", "a recipe made ready", "see its log", AWAY

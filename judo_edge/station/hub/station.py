@@ -247,8 +247,9 @@ class Station(StationBase):
         if not found.photo:
             raise StationError(f"no photo of result {result_id} is kept", "a kept photo", "", NO_PHOTO)
         photo = self.config.data / ARCHIVE / found.photo
-        async for piece in self.crew.needed_judge().ask(str(photo), found.internal_recipe_id, question):
-            yield piece
+        with self.crew.judge_is_busy():
+            async for piece in self.crew.needed_judge().ask(str(photo), found.internal_recipe_id, question):
+                yield piece
 
     async def challenge(self, external_id: str) -> None:
         """See StationApi."""
@@ -290,6 +291,7 @@ class Station(StationBase):
         for recipe in self.recipe_book.prepared():
             if recipe.part == info.part:
                 fresh = await self.prepare_now(recipe.external_id, "")
+                await self.recipe_book.choose(recipe.external_id, "")
                 self.broadcaster.publish(EventKind.RECIPE_PREPARED, fresh.model_dump(mode="json"))
 
 

@@ -15,26 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from judo_edge.errors import StationError, first_line
+from judo_edge.errors import first_line
 from judo_edge.station.ledger.database import connection_for_reading, open_database
 from judo_edge.station.ledger.reserve import Reserve
+from judo_edge.station.ledger.writer import LedgerError, Writer
+
+__all__ = ["FILE_NAME", "RESERVE_NAME", "Ledger", "LedgerError"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_NAME, RESERVE_NAME = "ledger.sqlite", "ledger.reserve"
-NOT_DURABLE = -80
-"""Number of the StationError for what could not be written."""
 _READERS = 2
-
-
-class LedgerError(StationError):
-    """Something could not be made durable."""
-
-    def __init__(self, path: Path, error: Exception) -> None:
-        """Name the file and what SQLite said."""
-        found = f"{path} cannot be written: {first_line(error)}"
-        super().__init__(found, "room and a disk that works", "free space, then try again", NOT_DURABLE)
 
 
 class Ledger:
@@ -47,18 +39,17 @@ class Ledger:
         self._reserve = Reserve(folder / RESERVE_NAME, reserve_bytes)
         self._connection, self.damaged = open_database(self.path)
         self._reserve.make()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
+        self._writer = Writer(self._connection, self.path, self._reserve)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
         self._local, self._opened = threading.local(), list[sqlite3.Connection]()
 
     async def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do a transaction's work; when this returns it is on the disk. LedgerError when it cannot be."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._writer, lambda: self._written(lambda: work(self._connection, *args, **kwargs))
-        )
+        """Do a work on the database; when this returns it is on the disk. LedgerError when it cannot be."""
+        future = self._writer.submit(lambda connection: work(connection, *args, **kwargs))
+        outcome: T = await asyncio.wrap_future(future)
+        return outcome
 
     async def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query beside the writer; LedgerError when the file cannot be read."""
@@ -67,7 +58,8 @@ class Ledger:
 
     async def turn(self) -> None:
         """Wait for the writer's turn: returns only while verdicts can be written."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, lambda: None)
+        with contextlib.suppress(LedgerError):
+            await asyncio.wrap_future(self._writer.submit(lambda _: None))
 
     async def hold_reserve(self) -> bool:
         """Make the reserve again where it is gone and there is room; tells whether it is held."""
@@ -80,37 +72,13 @@ class Ledger:
 
     def close(self) -> None:
         """Finish what was begun, move everything into the one file, and close it."""
-        self._writer.shutdown(wait=True)
+        self._writer.close()
         self._readers.shutdown(wait=True)
         for connection in self._opened:
             connection.close()
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
-
-    def _written(self, work: Callable[[], T]) -> T:
-        """Run a transaction; on a full disk once more, in the room that was held back."""
-        try:
-            return self._transaction(work)
-        except sqlite3.Error as error:
-            if not (_is_full(error) and self._reserve.is_held):
-                raise LedgerError(self.path, error) from error
-        self._reserve.release()
-        try:
-            return self._transaction(work)
-        except sqlite3.Error as error:
-            raise LedgerError(self.path, error) from error
-
-    def _transaction(self, work: Callable[[], T]) -> T:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            outcome = work()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        return outcome
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection: Any = getattr(self._local, "connection", None)
@@ -120,9 +88,4 @@ class Ledger:
         try:
             return work(connection)
         except sqlite3.Error as error:
-            raise LedgerError(self.path, error) from error
-
-
-def _is_full(error: sqlite3.Error) -> bool:
-    """Tell whether more room may help; Python 3.10 knows SQLite's codes only by their texts."""
-    return any(text in str(error) for text in ("disk is full", "disk I/O error"))
+            raise LedgerError(self.path, first_line(error)) from error

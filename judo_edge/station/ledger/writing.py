@@ -34,10 +34,13 @@ def is_part(job: Job) -> bool:
 
 
 def add_result(connection: Connection, result: Result) -> Result | None:
-    """Add a result with the next number and return it; None when its job has one already."""
-    found = connection.execute("SELECT 1 FROM results WHERE job_id = ?", (result.job_id,)).fetchone()
+    """Add a result with the next number and return it; None when its job has another one already.
+
+    The same result again is returned as it was stored: its caller did not hear that it had been.
+    """
+    found = connection.execute("SELECT result_id, record FROM results WHERE job_id = ?", (result.job_id,)).fetchone()
     if found:
-        return None
+        return Result.model_validate_json(found[1]) if found[0] == result.result_id else None
     (last,) = connection.execute("SELECT COALESCE(MAX(number), 0) FROM results").fetchone()
     numbered = result.model_copy(update={"number": last + 1})
     row = {

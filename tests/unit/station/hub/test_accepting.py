@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from judo_edge.core import Decision
-from judo_edge.errors import StationError
+from judo_edge.errors import InputError, StationError
 from judo_edge.station.results import Code, EventKind, JobRequest
 from judo_edge.station.states import State
 from tests.station_parts import GOOD, Script, all_results, scripted_config, scripted_station, until
@@ -183,6 +183,19 @@ def test_a_trigger_that_cannot_be_is_refused_and_counted(tmp_path, request_, num
         assert await settled(station) == []
         await station.trigger(JobRequest())
         assert (await settled(station))[0].missed_before == 1
+
+    run_in(tmp_path, use)
+
+
+def test_nobody_passes_by_the_gates_as_a_challenge_part(tmp_path):
+    async def use(station):
+        for start in (station.trigger, station.start_single):
+            with pytest.raises(InputError, match="challenge"):
+                await start(JobRequest(origin="challenge", path="/photo.png"))
+        with pytest.raises(InputError, match="photo"):
+            await station.judge(JobRequest())
+        assert await settled(station) == []
+        assert station.machine.state is State.READY
 
     run_in(tmp_path, use)
 

@@ -124,6 +124,20 @@ def test_an_inspector_that_never_answers_is_given_up_and_started_again(tmp_path)
     asyncio.run(run())
 
 
+def test_an_inspector_that_prepares_meanwhile_is_not_given_up(tmp_path):
+    async def run():
+        script = Script(outcomes=[GOOD], inspect_seconds=0.6)
+        async with scripted_station(tmp_path, script, scripted_config(tmp_path, deadline=0.1), patience=0.1) as station:
+            with station.crew.judge_is_busy():
+                await station.trigger(JobRequest())
+                await until(lambda: not station.flow.jobs.all())
+            assert [one.code for one in await all_results(station)] == [Code.DEADLINE]
+            assert script.restarts == []
+            assert station.machine.state is State.READY
+
+    asyncio.run(run())
+
+
 def test_more_parts_than_may_wait_are_overruns_and_none_is_dropped(tmp_path):
     script = Script(outcomes=[GOOD], inspect_seconds=0.05)
     (results, _, station) = judged(tmp_path, script, num_triggers=30, max_waiting=3)

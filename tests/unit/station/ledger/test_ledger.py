@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -63,6 +64,47 @@ def test_a_job_has_one_result_and_numbers_have_no_gap(tmp_path):
         assert [one.number for one in found] == [1, 2, 3]
         with pytest.raises(LedgerError, match="FOREIGN KEY"):
             await ledger.write(writing.add_result, draft(job(99)))
+
+    with opened(tmp_path) as ledger:
+        asyncio.run(run(ledger))
+
+
+def test_works_that_wait_are_committed_together_and_fail_alone(tmp_path):
+    async def run(ledger):
+        held = threading.Event()
+        blocking = asyncio.create_task(ledger.write(lambda _: held.wait(30)))
+        await asyncio.sleep(0.05)
+        works = [asyncio.create_task(judged_now(ledger, number)) for number in range(20)]
+        works.insert(7, asyncio.create_task(ledger.write(writing.add_result, draft(job(99)))))
+        works.insert(3, asyncio.create_task(ledger.write(lambda connection: connection.execute("nonsense"))))
+        works.insert(2, asyncio.create_task(ledger.write(lambda _: 1 / 0)))
+        await asyncio.sleep(0)
+        held.set()
+        await blocking
+        outcomes = await asyncio.gather(*works, return_exceptions=True)
+        kinds = [type(one) for one in outcomes if isinstance(one, Exception)]
+        assert kinds == [ZeroDivisionError, LedgerError, LedgerError]
+        stored = await ledger.read(reading.results, ResultQuery())
+        assert list(stored) == [one for one in outcomes if not isinstance(one, Exception)]
+        assert [one.number for one in stored] == list(range(1, 21))
+
+    async def judged_now(ledger, number):
+        def work(connection):
+            return writing.add_result(connection, draft(writing.add_job(connection, job(number), "boot")))
+
+        return await ledger.write(work)
+
+    with opened(tmp_path) as ledger:
+        asyncio.run(run(ledger))
+
+
+def test_a_result_that_is_written_again_is_the_one_that_was_stored(tmp_path):
+    async def run(ledger):
+        one = await ledger.write(writing.add_job, job(1), "boot")
+        result = draft(one)
+        first = await ledger.write(writing.add_result, result)
+        assert await ledger.write(writing.add_result, result) == first
+        assert await ledger.read(reading.last_number) == 1
 
     with opened(tmp_path) as ledger:
         asyncio.run(run(ledger))
