@@ -19,6 +19,7 @@ from judo_edge.station.hub.jobs import OpenJob
 from judo_edge.station.hub.looking import Looking
 from judo_edge.station.hub.recipes import RecipeBook
 from judo_edge.station.hub.tally import WINDOW, Tally
+from judo_edge.station.hub.telling import Telling
 from judo_edge.station.hub.verdicts import Finding
 from judo_edge.station.ledger import reading, writing
 from judo_edge.station.ledger.ledger import Ledger, LedgerError
@@ -29,14 +30,13 @@ from judo_edge.station.results import (
     Counters,
     EventKind,
     Job,
-    LateResult,
     Recipe,
     Result,
     Severity,
     Status,
 )
 from judo_edge.station.states import Command, State, Transition
-from judo_edge.station.workers import SPOOL_NAME, Kept
+from judo_edge.station.workers import SPOOL_NAME
 
 _log = logging.getLogger(__name__)
 LEAST_PATIENCE = 30.0
@@ -47,7 +47,7 @@ MAX_WATCHED = 10_000
 """Results that may wait for the watchers."""
 
 
-class StationBase:
+class StationBase(Telling):
     """The pieces of a station; an `Owner` of its flow."""
 
     def __init__(
@@ -68,7 +68,7 @@ class StationBase:
         self.broadcaster = Broadcaster()
         self.machine = StateMachine(self._moved)
         self.conditions = Conditions(self._condition)
-        self.crew = Crew([camera.name for camera in config.cameras], lambda: self.crew_changed())  # replaced later
+        self.crew = Crew([camera.name for camera in config.cameras], self.crew_changed)
         self.recipe_book = RecipeBook(config.recipes, self.crew, ledger)
         looking = Looking(self.crew, clock, patience or max(LEAST_PATIENCE, 3 * table.deadline))
         self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
@@ -143,73 +143,6 @@ class StationBase:
         states = [gate.state(external_id) for gate in self.gates]
         return next((one for name in ("failed", "pending", "passed") for one in states if one == name), "none")
 
-    # -- what the flow tells -------------------------------------------------------------------------------------------
-    def held_back(self, recipe: Recipe | None) -> str:
-        """Return why the station may not say OK, empty if it may."""
-        if recipe is None:
-            return "no recipe was ready"
-        return next((reason for gate in self.gates if (reason := gate.allows_ok(recipe))), "")
-
-    def acquired(self, one: OpenJob) -> None:
-        """Let the part leave, and the next one come."""
-        if not one.is_part:
-            return
-        self.broadcaster.publish(EventKind.ACQUISITION_DONE, {"job_id": one.job_id})
-        if self.single == one.job_id and self.machine.state is State.SINGLE_EXECUTION:
-            self.single = ""
-            self.machine.automatic(State.READY)
-            self.broadcaster.publish(EventKind.READY, {"job_id": one.job_id})
-
-    def progressed(self, one: OpenJob, record: dict[str, Any]) -> None:
-        """Tell what is provisionally known of a part without a verdict."""
-        if one.is_part and one.finding is None:
-            self.broadcaster.publish(EventKind.PROGRESS, {**record, "job_id": one.job_id})
-
-    def verdict(self, one: OpenJob, result: Result) -> None:
-        """Tell a verdict that is on the disk."""
-        self.tally.add(result)
-        self.broadcaster.publish(EventKind.RESULT, result.model_dump(mode="json"))
-        self.acquired_once(one)
-        self._late_alarm()
-        if self._watched.full():
-            _log.warning("result %s is not watched", self._watched.get_nowait()[0].result_id)
-        self._watched.put_nowait((result, one.recipe))
-
-    def acquired_once(self, one: OpenJob) -> None:
-        """Let the next part come after a verdict without a photo."""
-        if not one.is_acquired:
-            one.is_acquired = True
-            self.acquired(one)
-
-    def late(self, late: LateResult) -> None:
-        """Tell what came after the verdict."""
-        self.broadcaster.publish(EventKind.LATE, late.model_dump(mode="json"))
-
-    def kept(self, result_id: str, kept: Kept) -> None:
-        """Tell which files the archive holds."""
-        data = {"result_id": result_id, "photo": kept.photo, "mask_file": kept.mask_file}
-        self.broadcaster.publish(EventKind.EVIDENCE, data)
-
-    def durable(self, problem: str) -> None:
-        """Hear that a verdict cannot be written (why), or that it could be again (empty)."""
-        if problem != self.write_problem:
-            self.write_problem = problem
-            self.crew_changed()
-
-    async def probe(self) -> None:
-        """Find out whether the ledger can be written again."""
-        try:
-            await self.ledger.write(writing.count, "probe", 0)
-        except LedgerError as error:
-            self.durable(first_line(error))
-        else:
-            self.durable("")
-
-    @property
-    def num_without_photo(self) -> int:
-        """Return how many triggers were refused or missed so far."""
-        return self.tally.num_without_photo
-
     # -- what others tell ----------------------------------------------------------------------------------------------
     def tell(self, name: str, severity: Severity, text: str) -> None:
         """Raise or change a condition; an empty text clears it."""
@@ -270,23 +203,6 @@ class StationBase:
 
     def _condition(self, condition: Condition) -> None:
         self.broadcaster.publish(EventKind.CONDITION, condition.model_dump(mode="json"))
-
-    def _late_alarm(self) -> None:
-        late, limit = self.tally.late_in_a_row, self.config.station.late_alarm
-        text = f"{late} verdicts in a row were late" if late >= limit else ""
-        self.conditions.tell("late", Severity.ERROR, text, int(Code.DEADLINE))
-
-    async def _watch(self) -> None:
-        while True:
-            result, recipe = await self._watched.get()
-            for watcher in list(self.watchers):
-                await self._shown(watcher, result, recipe)
-
-    async def _shown(self, watcher: Watcher, result: Result, recipe: Recipe | None) -> None:
-        try:
-            await watcher.on_result(result, recipe)
-        except Exception as error:
-            _log.error("watcher %s", type(watcher).__name__, exc_info=error)
 
     async def _beside(self, work: Any) -> None:
         try:
