@@ -117,7 +117,7 @@ class Accepting:
         station.single = reserved = uuid.uuid4().hex
         try:
             one = await self._write(request, recipe, station.config.station.deadline, reserved)
-        except (StationError, _KnownError):
+        except BaseException:
             if station.single == reserved and station.machine.state is State.SINGLE_EXECUTION:
                 station.single = ""
                 station.machine.automatic(State.READY)

@@ -36,7 +36,7 @@ from judo_edge.station.results import (
     Status,
 )
 from judo_edge.station.states import Command, State, Transition
-from judo_edge.station.workers import SPOOL_NAME
+from judo_edge.station.workers import SPOOL_NAME, Spooled
 
 _log = logging.getLogger(__name__)
 LEAST_PATIENCE = 30.0
@@ -70,7 +70,7 @@ class StationBase(Telling):
         self.conditions = Conditions(self._condition)
         self.crew = Crew([camera.name for camera in config.cameras], self.crew_changed)
         self.recipe_book = RecipeBook(config.recipes, self.crew, ledger)
-        looking = Looking(self.crew, clock, patience or max(LEAST_PATIENCE, 3 * table.deadline))
+        looking = Looking(self.crew, clock, patience or max(LEAST_PATIENCE, 3 * table.deadline), self._discard)
         self.flow = Flow(self, ledger, self.crew, looking, table.on_fault, self.spool, clock)
         self.tally = Tally(Counters(), 0, ())
         self.on_change: Callable[[], None] = lambda: None
@@ -187,6 +187,9 @@ class StationBase(Telling):
             await self.recipe_book.put_away(recipe)
 
         self.flow.spawn(self._beside(wait()))
+
+    def _discard(self, spooled: Spooled) -> None:
+        self.flow.spawn(self.flow.remove_spooled(spooled.file))
 
     # -- helpers -------------------------------------------------------------------------------------------------------
     def _moved(self, transition: Transition) -> None:

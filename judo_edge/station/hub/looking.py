@@ -34,9 +34,14 @@ class FaultError(Exception):
 class Looking:
     """Takes photos and has them inspected, one at a time and in order for each camera and for the inspector."""
 
-    def __init__(self, crew: Crew, clock: Callable[[], float], patience: float) -> None:
-        """Take who is there; `patience` is how many seconds an inspection may take before its process is given up."""
-        self._crew, self._clock, self._patience = crew, clock, patience
+    def __init__(
+        self, crew: Crew, clock: Callable[[], float], patience: float, discard: Callable[[Spooled], None]
+    ) -> None:
+        """Take who is there; `patience` is how many seconds an inspection may take before its process is given up.
+
+        `discard` removes a photo that came too late.
+        """
+        self._crew, self._clock, self._patience, self._discard = crew, clock, patience, discard
         self._turn = asyncio.Lock()
 
     async def photo(self, one: OpenJob) -> Spooled:
@@ -64,15 +69,22 @@ class Looking:
         if eye is None:
             raise FaultError(Code.CAMERA_UNPLUGGED, f"camera {name} is not there")
         left = max(0.05, one.began + one.job.deadline - self._clock())
+        grabbing = asyncio.ensure_future(eye.grab(one.job_id, left, int(one.began * 1e9)))
         try:
-            return await asyncio.wait_for(eye.grab(one.job_id, left, int(one.began * 1e9)), left + GRAB_SLACK)
+            return await asyncio.wait_for(asyncio.shield(grabbing), left + GRAB_SLACK)
         except (TimeoutError, asyncio.TimeoutError):
+            grabbing.add_done_callback(self._too_late)
             await self._crew.restart(name)
             raise FaultError(Code.CAMERA_TIMEOUT, f"camera {name} does not answer") from None
         except LostError:
             raise FaultError(Code.CAMERA_UNPLUGGED, f"camera {name} has gone") from None
         except StationError as error:
             raise FaultError(_camera_code(error.number), first_line(error)) from error
+
+    def _too_late(self, grabbing: asyncio.Future[Spooled]) -> None:
+        """Have a photo removed that came when nobody waited for it any more."""
+        if not grabbing.cancelled() and grabbing.exception() is None:
+            self._discard(grabbing.result())
 
     async def _inspected(self, one: OpenJob, spooled: Spooled, progress: Progress) -> Outcome:
         judge = self._crew.judge

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from judo_edge.errors import JudoEdgeError, first_line
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 60.0
 """How long after the start a worker that has not come yet is not missed."""
+UNUSED_SECONDS, SWEEP_SECONDS = 120.0, 20.0
+"""How long a photo may lie in the spool folder without a job, and how often that is looked at."""
 HEARTBEAT_SECONDS, RESERVE_SECONDS, PREPARE_AGAIN_SECONDS = 1.0, 5.0, 10.0
 
 _log = logging.getLogger(__name__)
@@ -42,9 +45,9 @@ class Steward:
     async def begin(self) -> None:
         """Begin to look after the station."""
         loop = asyncio.get_running_loop()
-        left = await asyncio.to_thread(self._files_of_spool)
         self._tasks = [
-            loop.create_task(work) for work in (self._tend(), self._beat(), self._reserve(), self._grace(left))
+            loop.create_task(work)
+            for work in (self._tend(), self._beat(), self._reserve(), self._grace(), self._sweep())
         ]
         self.look()
 
@@ -160,18 +163,26 @@ class Steward:
                 await self._station.probe()
             await asyncio.sleep(RESERVE_SECONDS)
 
-    async def _grace(self, left: set[str]) -> None:
-        """After a while, miss workers that have not come, and remove photos that nobody has offered again."""
+    async def _grace(self) -> None:
+        """After a while, miss workers that have not come."""
         await asyncio.sleep(GRACE_SECONDS)
         self._is_patient = False
-        if self._station.machine.state is State.PREOPERATIONAL and self.wants_ready and self._unfit()[0]:
+        code, reason = self._unfit()
+        if self._station.machine.state is State.PREOPERATIONAL and self.wants_ready and code:
             self._station.machine.automatic(State.ERROR)
-            code, reason = self._unfit()
             self._station.broadcaster.publish(EventKind.ERROR, {"code": code, "reason": reason})
         self.look()
-        used = {one.spooled.file for one in self._station.flow.jobs.all() if one.spooled}
-        for name in left - used:
-            await self._station.flow.remove_spooled(name)
+
+    async def _sweep(self) -> None:
+        """Remove photos that no job has used for a while: an earlier run left them, or a process that ended."""
+        since: dict[str, float] = {}
+        while True:
+            names, now = await asyncio.to_thread(self._files_of_spool), time.monotonic()
+            names -= {one.spooled.file for one in self._station.flow.jobs.all() if one.spooled}
+            since = {name: since.get(name, now) for name in names}
+            for name in [name for name, first in since.items() if now - first >= UNUSED_SECONDS]:
+                await self._station.flow.remove_spooled(name)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def _files_of_spool(self) -> set[str]:
         try:

@@ -111,7 +111,7 @@ class Telling:
 
     def _late_alarm(self) -> None:
         late, limit = self.tally.late_in_a_row, self.config.station.late_alarm
-        text = f"{late} verdicts in a row were late" if late >= limit else ""
+        text = f"{limit} or more verdicts in a row were late" if late >= limit else ""
         self.conditions.tell("late", Severity.ERROR, text, int(Code.DEADLINE))
 
     async def _watch(self) -> None:

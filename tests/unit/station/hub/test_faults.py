@@ -111,6 +111,27 @@ def test_a_camera_that_never_answers_does_not_hold_the_verdict_and_is_started_ag
     assert script.restarts == ["top"]
 
 
+def test_a_photo_that_comes_when_nobody_waits_any_more_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("judo_edge.station.hub.looking.GRAB_SLACK", 0.05)
+
+    async def run():
+        script = Script(grab_seconds=0.6)
+        async with scripted_station(tmp_path, script, scripted_config(tmp_path, deadline=0.1)) as station:
+            removed, remove = [], station.flow.remove_spooled
+
+            async def removing(name):
+                await remove(name)
+                removed.append(name)
+
+            station.flow.remove_spooled = removing
+            job = await station.trigger(JobRequest())
+            await until(lambda: f"top-{job.job_id}.npy" in removed)
+            assert list(station.spool.iterdir()) == []
+            assert script.inspected == []
+
+    asyncio.run(run())
+
+
 def test_an_inspector_that_never_answers_is_given_up_and_started_again(tmp_path):
     async def run():
         script = Script(inspect_seconds=60)

@@ -203,7 +203,8 @@ async def limited(events, count):
 
 
 def test_photos_that_an_earlier_run_left_are_removed_after_a_while(tmp_path, monkeypatch):
-    monkeypatch.setattr("judo_edge.station.hub.steward.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("judo_edge.station.hub.steward.UNUSED_SECONDS", 0.3)
+    monkeypatch.setattr("judo_edge.station.hub.steward.SWEEP_SECONDS", 0.1)
     spool = tmp_path / "run" / "spool"
     spool.mkdir(parents=True)
     (spool / "left.npy").write_bytes(b"x")
@@ -211,6 +212,21 @@ def test_photos_that_an_earlier_run_left_are_removed_after_a_while(tmp_path, mon
     async def use(station, judge, eyes):
         assert (spool / "left.npy").exists()
         await until(lambda: not (spool / "left.npy").exists())
+
+    run_in(tmp_path, use)
+
+
+def test_a_damaged_ledger_is_told(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ledger.sqlite").write_bytes(b"nonsense" * 999)
+
+    async def use(station, judge, eyes):
+        (condition,) = station.conditions.all()
+        assert condition.name == "ledger"
+        assert "ledger-damaged-" in condition.text
+        await station.trigger(JobRequest())
+        await until(lambda: not station.flow.jobs.all())
+        assert (await all_results(station))[0].number == 1
 
     run_in(tmp_path, use)
 
