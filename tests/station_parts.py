@@ -77,6 +77,9 @@ class Script:
     grab_faults: list[StationError | None] = field(default_factory=lambda: [None])
     """What a camera raises, in turn and again from the start."""
     prepare_error: StationError | None = None
+    prepare_seconds: float = 0.0
+    failing: set[str] = field(default_factory=set)
+    """Recipes that cannot be prepared."""
     versions: dict[str, int] = field(default_factory=dict)
     """How often each part's references changed."""
     restarts: list[str] = field(default_factory=list)
@@ -124,8 +127,9 @@ class ScriptedJudge:
         self._references: dict[str, dict[str, ReferenceInfo]] = {}
 
     async def prepare(self, external_id: str, internal_id: str) -> Recipe:
-        if self._script.prepare_error:
-            raise self._script.prepare_error
+        await asyncio.sleep(self._script.prepare_seconds)
+        if self._script.prepare_error or external_id in self._script.failing:
+            raise self._script.prepare_error or StationError(f"{external_id} cannot be opened")
         part = self._recipes[external_id]
         version = f"{external_id}:{self._script.versions.get(part, 0)}"
         newest = sha256(version.encode()).hexdigest()

@@ -166,10 +166,10 @@ class StationBase(Telling):
         self.broadcaster.publish(EventKind.MISSED, {"origin": origin, "reason": reason, "count": more})
         self.flow.spawn(self._beside(self.ledger.write(writing.count, name, more)))
 
-    async def prepare_now(self, external_id: str, internal_id: str) -> Recipe:
+    async def prepare_now(self, external_id: str, internal_id: str, is_last: bool = False) -> Recipe:
         """Make a version ready in any state; the version before it is put away."""
         before = {one.external_id: one for one in self.recipe_book.prepared()}.get(external_id)
-        recipe = await self.recipe_book.prepare(external_id, internal_id)
+        recipe = await self.recipe_book.prepare(external_id, internal_id, is_last)
         self.conditions.clear(f"recipe.{external_id}")
         if before and before.internal_id != recipe.internal_id:
             self.put_away(before)

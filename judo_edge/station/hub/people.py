@@ -107,7 +107,7 @@ class People(StationBase):
         for recipe in self.recipe_book.prepared():
             if recipe.part == info.part:
                 fresh = await self.prepare_now(recipe.external_id, "")
-                await self.recipe_book.choose(recipe.external_id, "")
+                await self.recipe_book.choose(recipe.external_id, "", is_last=False)
                 self.broadcaster.publish(EventKind.RECIPE_PREPARED, fresh.model_dump(mode="json"))
 
 

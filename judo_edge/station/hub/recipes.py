@@ -17,6 +17,8 @@ from judo_edge.station.results import Recipe
 
 UNKNOWN, NOT_PREPARED = -11, -12
 """Numbers of the StationErrors for a recipe that the station has not, or that is not prepared."""
+LAST = ""
+"""Where the pins hold the name of the recipe that was prepared last: no recipe is called so."""
 PREPARE_SECONDS = 900.0
 """How long the inspector may take to open a bundle and warm up."""
 
@@ -32,11 +34,15 @@ class RecipeBook:
         self.wanted: dict[str, str] = {}
         """Internal by external id of what is to be prepared whenever an inspector comes."""
         self._lock = asyncio.Lock()
+        self._num_resets = 0
 
     async def want_at_start(self) -> None:
-        """Want the recipes marked `prepare`, each in the version that somebody chose last."""
+        """Want the recipes marked `prepare`, each in the version that somebody chose, and last what was used last."""
         pins = await self._ledger.read(reading.pins)
-        self.wanted = {table.id: pins.get(table.id, "") for table in self.tables.values() if table.prepare}
+        names = [table.id for table in self.tables.values() if table.prepare]
+        if (last := pins.get(LAST, "")) in self.tables:
+            names = [*(name for name in names if name != last), last]
+        self.wanted = {name: pins.get(name, "") for name in names}
 
     def prepared(self) -> tuple[Recipe, ...]:
         """Return the prepared recipes; the last one is used by a trigger that names none."""
@@ -50,38 +56,56 @@ class RecipeBook:
         return self.tables[external_id]
 
     def for_job(self, external_id: str) -> Recipe:
-        """Return the prepared recipe that a trigger means; StationError when there is none."""
+        """Return the prepared recipe that a trigger means; StationError when it is not prepared.
+
+        A trigger that names none means the one that was prepared last, and no other where that one failed.
+        """
         if external_id:
             self.known(external_id)
-        found = self._prepared.get(external_id) if external_id else next(reversed(self._prepared.values()), None)
+        found = self._prepared.get(external_id or next(reversed(self.wanted), ""))
         if found is None:
             names = ", ".join(self._prepared) or "none is"
             what = f"recipe {external_id!r} is not prepared" if external_id else "no recipe is prepared"
             raise StationError(what, f"a prepared recipe ({names})", "prepare it first", NOT_PREPARED)
         return found
 
-    async def prepare(self, external_id: str, internal_id: str = "") -> Recipe:
-        """Make a version ready in the inspector and return it; it becomes the one that is used by default."""
+    async def prepare(self, external_id: str, internal_id: str, is_last: bool) -> Recipe:
+        """Make a version ready in the inspector and return it; with `is_last` it is the one that is used by default.
+
+        Raises StationError also when all recipes were put away in the meantime.
+        """
         self.known(external_id)
         async with self._lock:
-            judge = self._crew.needed_judge()
-            try:
-                with self._crew.judge_is_busy():
-                    found = await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
-            except (TimeoutError, asyncio.TimeoutError):
-                raise StationError(
-                    "the inspector does not answer", "a recipe made ready", "see its log", AWAY
-                ) from None
+            num_resets = self._num_resets
+            found = await self._made_ready(external_id, internal_id)
             recipe = found.model_copy(update={"is_prepared": True})
             await self._ledger.write(writing.add_recipe, recipe)
-            self._prepared.pop(external_id, None)
-            self._prepared[external_id] = recipe
-            self.wanted[external_id] = internal_id
+            if num_resets != self._num_resets:
+                raise StationError("all recipes were put away meanwhile", "a station at rest", "prepare it again")
+            self._put(recipe, internal_id, is_last)
             return recipe
 
-    async def choose(self, external_id: str, internal_id: str) -> None:
-        """Keep a chosen version over restarts; an empty internal id stands for the newest."""
+    async def _made_ready(self, external_id: str, internal_id: str) -> Recipe:
+        judge = self._crew.needed_judge()
+        try:
+            with self._crew.judge_is_busy():
+                return await asyncio.wait_for(judge.prepare(external_id, internal_id), PREPARE_SECONDS)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise StationError("the inspector does not answer", "a recipe made ready", "see its log", AWAY) from None
+
+    def _put(self, recipe: Recipe, internal_id: str, is_last: bool) -> None:
+        """Note a prepared recipe; which one is used by default changes only when that is meant."""
+        if is_last:
+            self.wanted.pop(recipe.external_id, None)
+        self.wanted[recipe.external_id] = internal_id
+        self._prepared[recipe.external_id] = recipe
+        self._prepared = {name: self._prepared[name] for name in self.wanted if name in self._prepared}
+
+    async def choose(self, external_id: str, internal_id: str, is_last: bool) -> None:
+        """Keep over restarts which version was chosen (empty: the newest), and which recipe was prepared last."""
         await self._ledger.write(writing.pin, external_id, internal_id)
+        if is_last:
+            await self._ledger.write(writing.pin, LAST, external_id)
 
     async def unprepare(self, external_id: str) -> Recipe:
         """Put a recipe away and return it; StationError when it is not prepared."""
@@ -97,6 +121,7 @@ class RecipeBook:
 
     def forget_all(self) -> tuple[Recipe, ...]:
         """Have no recipe prepared or wanted; returns those that were."""
+        self._num_resets += 1
         return tuple(one for name in list(self.tables) if (one := self.forget(name)))
 
     def drop(self, external_id: str) -> None:

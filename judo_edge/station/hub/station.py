@@ -106,8 +106,8 @@ class Station(People):
         """See StationApi."""
         self.recipe_book.known(external_id)
         self._check_preparing()
-        recipe = await self.prepare_now(external_id, internal_id)
-        await self.recipe_book.choose(external_id, internal_id)
+        recipe = await self.prepare_now(external_id, internal_id, is_last=True)
+        await self.recipe_book.choose(external_id, internal_id, is_last=True)
         if self.machine.state is State.INITIALIZED:
             self.machine.command(Command.PREPARE_RECIPE)
         self.broadcaster.publish(EventKind.RECIPE_PREPARED, recipe.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from judo_edge.errors import JudoEdgeError, first_line
@@ -36,7 +37,6 @@ class Steward:
         self.wants_ready = station.config.station.is_automatic
         """Whether the station goes to Ready by itself; a person who halts or resets it ends that."""
         self._ready_judge: Judge | None = None
-        self._failed: set[str] = set()
         self._wake = asyncio.Event()
         self._is_patient = True
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,8 +105,7 @@ class Steward:
     async def _tend_once(self) -> None:
         station = self._station
         judge = station.crew.judge
-        is_due = judge is not self._ready_judge or bool(self._failed)
-        if judge is not None and is_due and self._should_prepare():
+        if judge is not None and judge is not self._ready_judge and self._should_prepare():
             await self._prepare_wanted(judge)
         if self._unfit() != (0, "") or station.crew.judge is not self._ready_judge:
             return
@@ -122,27 +121,41 @@ class Steward:
         return self.wants_ready or self._station.machine.state is not State.PREOPERATIONAL
 
     async def _prepare_wanted(self, judge: Judge) -> None:
-        """Prepare what is to be prepared in an inspector that has just come; what fails is tried again."""
+        """Prepare what is to be prepared in an inspector that has just come."""
+        book = self._station.recipe_book
+        failed = [name for name in list(book.wanted) if not await self._prepared_again(name)]
+        if self._station.crew.judge is judge:
+            self._ready_judge = judge
+            if failed:
+                self._tasks.append(asyncio.get_running_loop().create_task(self._retry(judge, failed)))
+
+    async def _prepared_again(self, external_id: str) -> bool:
+        """Prepare a wanted recipe; False when that failed, and a condition says why."""
         station, book = self._station, self._station.recipe_book
-        is_new = judge is not self._ready_judge
-        for external_id, internal_id in list(book.wanted.items()):
-            if not is_new and external_id not in self._failed:
-                continue
-            try:
-                recipe = await station.prepare_now(external_id, internal_id)
-            except (JudoEdgeError, TimeoutError, asyncio.TimeoutError) as error:
-                if station.crew.judge is not judge:
-                    return
-                self._failed.add(external_id)
+        judge = station.crew.judge
+        if judge is None or external_id not in book.wanted:
+            return True
+        try:
+            recipe = await station.prepare_now(external_id, book.wanted[external_id])
+        except JudoEdgeError as error:
+            if station.crew.judge is judge and external_id in book.wanted:
                 book.drop(external_id)
                 station.conditions.tell(f"recipe.{external_id}", Severity.ERROR, first_line(error))
-            else:
-                self._failed.discard(external_id)
-                station.broadcaster.publish(EventKind.RECIPE_PREPARED, recipe.model_dump(mode="json"))
-        self._failed &= set(book.wanted)
-        self._ready_judge = judge
-        if self._failed:
-            asyncio.get_running_loop().call_later(PREPARE_AGAIN_SECONDS, self._wake.set)
+            return False
+        station.broadcaster.publish(EventKind.RECIPE_PREPARED, recipe.model_dump(mode="json"))
+        return True
+
+    async def _retry(self, judge: Judge, failed: Sequence[str]) -> None:
+        """Try what failed again, beside everything else, for as long as this inspector is there and it is wanted."""
+        book = self._station.recipe_book
+        while failed and not self._station.flow.is_closing:
+            await asyncio.sleep(PREPARE_AGAIN_SECONDS)
+            if self._station.crew.judge is not judge:
+                return
+            ready = {recipe.external_id for recipe in book.prepared()}
+            waiting = [name for name in failed if name in book.wanted and name not in ready]
+            failed = [name for name in waiting if not await self._prepared_again(name)]
+            self._wake.set()
 
     # -- clocks --------------------------------------------------------------------------------------------------------
     async def _beat(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from judo_edge.errors import StationError
 from judo_edge.station.results import Code, EventKind, JobRequest, ProcessHealth, ResultQuery
 from judo_edge.station.states import State
@@ -177,6 +179,54 @@ def test_the_last_prepared_recipe_is_the_one_for_triggers_that_name_none(tmp_pat
         assert len(await station.results(ResultQuery(external_recipe_id="base"))) == 1
 
     run_in(tmp_path, use)
+
+
+def test_which_recipe_is_the_default_outlives_restarts_and_new_inspectors(tmp_path, monkeypatch):
+    monkeypatch.setattr("judo_edge.station.hub.steward.PREPARE_AGAIN_SECONDS", 0.05)
+    script = Script()
+
+    async def first(station, judge, eyes):
+        await station.prepare("base")
+        await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        assert [one.external_id for one in station.prepared()] == ["lid", "base"]
+        station.crew.leave_judge(station.crew.judge)
+        station.crew.join_judge(judge)
+        await until(lambda: station.machine.state is State.READY)
+        assert [one.external_id for one in station.prepared()] == ["lid", "base"]
+
+    async def second(station, judge, eyes):
+        assert [one.external_id for one in station.prepared()] == ["lid", "base"]
+        station.crew.leave_judge(station.crew.judge)
+        script.failing = {"base"}
+        station.crew.join_judge(judge)
+        await until(lambda: station.machine.state is State.READY)
+        assert [one.external_id for one in station.prepared()] == ["lid"]
+        with pytest.raises(StationError, match="prepared"):  # never judged by another recipe in its place
+            await station.trigger(JobRequest())
+        script.failing = set()
+        await until(lambda: len(station.prepared()) == 2)
+        await station.trigger(JobRequest())
+        await until(lambda: not station.flow.jobs.all())
+        assert [one.external_recipe_id for one in await all_results(station)] == ["base"]
+
+    run_in(tmp_path, first, script)
+    run_in(tmp_path, second, script)
+
+
+def test_a_recipe_that_becomes_ready_after_a_reset_is_not_prepared(tmp_path):
+    script = Script()
+
+    async def use(station, judge, eyes):
+        script.prepare_seconds = 0.2
+        preparing = asyncio.create_task(station.prepare("base"))
+        await asyncio.sleep(0.05)
+        await station.reset(0, "")
+        with pytest.raises(StationError, match="meanwhile"):
+            await preparing
+        assert station.prepared() == ()
+        assert station.machine.state is State.PREOPERATIONAL
+
+    run_in(tmp_path, use, script)
 
 
 def test_the_heartbeat_counts_and_carries_the_status(tmp_path, monkeypatch):
