@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from judo_edge.core import Decision
 from judo_edge.errors import OutputError, StationError, first_line
-from judo_edge.station.challengerecords import ChallengeRecords, ChallengeRun, records_from_file, write_records
+from judo_edge.station.challengerecords import ChallengeRun, records_from_file, write_records
 from judo_edge.station.config import ChallengeTable
 from judo_edge.station.masters import Master, differences, hashes_of_masters, masters_of_recipe
 from judo_edge.station.results import Code, JobRequest, Recipe, Result, Severity

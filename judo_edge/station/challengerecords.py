@@ -69,7 +69,10 @@ def records_from_file(path: Path) -> tuple[ChallengeRecords, str]:
     except FileNotFoundError:
         return ChallengeRecords(), ""
     except (OSError, ValidationError) as error:
-        return ChallengeRecords(), f"{path} cannot be read ({type(error).__name__}): all challenge parts are judged anew"
+        return (
+            ChallengeRecords(),
+            f"{path} cannot be read ({type(error).__name__}): all parts are judged anew",
+        )
 
 
 def write_records(path: Path, records: ChallengeRecords) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -38,8 +39,7 @@ class Line:
         self.requests.append(request)
         if self.code is Code.NOT_READY:
             raise StationError("the station is halted", "Ready", "wait")
-        with open(request.path) as file:
-            decision = Decision(file.read()) if self.code is Code.INSPECTED else Decision.NOK
+        decision = Decision(Path(request.path).read_text()) if self.code is Code.INSPECTED else Decision.NOK
         (one,) = [one for one in self.recipes if one.external_id == request.recipe]
         return Result(
             number=len(self.requests), result_id="r", job_id="j", state=ResultState.COMPLETED, decision=decision,
@@ -101,7 +101,9 @@ def test_passes_when_every_part_is_judged_right(place):
     assert place.line.conditions == {}
 
 
-@pytest.mark.parametrize(("name", "says"), [("fail/a.png", "OK"), ("pass/a.png", "NOK"), ("fail/a.png", "NOT_DECIDABLE")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "says"), [("fail/a.png", "OK"), ("pass/a.png", "NOK"), ("fail/a.png", "NOT_DECIDABLE")]
+)
 def test_one_wrong_verdict_locks(place, name, says):
     place.put("fail/right.png", "NOK")
     place.put(name, says)
@@ -282,5 +284,6 @@ def test_shifts_are_times_on_the_wall():
     before, after = datetime(2026, 3, 28, 6, tzinfo=UTC), datetime(2026, 3, 29, 6, tzinfo=UTC)
     assert last_shift(before, ("06:00",), berlin) == datetime(2026, 3, 28, 5, tzinfo=UTC)
     assert last_shift(after, ("06:00",), berlin) == datetime(2026, 3, 29, 4, tzinfo=UTC)  # summer time began
-    assert last_shift(datetime(2026, 3, 29, 3, tzinfo=UTC), ("06:00", "22:00"), berlin) == datetime(2026, 3, 28, 21, tzinfo=UTC)  # fmt: skip
+    night = datetime(2026, 3, 29, 3, tzinfo=UTC)
+    assert last_shift(night, ("06:00", "22:00"), berlin) == datetime(2026, 3, 28, 21, tzinfo=UTC)
     assert last_shift(after, (), berlin) is None
