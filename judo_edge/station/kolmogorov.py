@@ -43,7 +43,7 @@ def probability_from_steps(size: int, steps: int) -> float:
     """Return P(steps_apart >= steps) for two samples of `size` from one continuous distribution.
 
     2 * sum over i = 1, 2, ... of (-1)^(i+1) * C(2n, n - i h) / C(2n, n), with n = size and h = steps: B. V. Gnedenko,
-    V. S. Korolyuk, "On the maximum discrepancy between two empirical distributions", Doklady AN SSSR 80 (1951). It is exact:
+    V. S. Korolyuk, "On the maximum discrepancy between two empirical distributions", Doklady AN SSSR 80 (1951). Exact:
     the walk of the 2n sorted values has to leave a strip, and reflections count the walks that do.
     """
     if steps <= 0:

@@ -1,0 +1,343 @@
+"""The MQTT process against a real broker that is killed in the middle: every result arrives, in order."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from judo_edge.core import Decision
+from judo_edge.station import wire
+from judo_edge.station.config import MqttTable, RecipeTable, StationConfig, StationTable
+from judo_edge.station.processes.mqtt import run_mqtt
+from judo_edge.station.results import (
+    Code,
+    Condition,
+    EventKind,
+    Result,
+    ResultState,
+    Severity,
+    StationEvent,
+    Status,
+    utc_now,
+)
+from judo_edge.station.serving import handlers_of_station
+from judo_edge.station.states import State
+from judo_edge.station.workers import SOCKET_NAME
+
+client_module = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto broker on this machine")
+PATIENCE = 60
+
+
+class Broker:
+    """A mosquitto on a port of its own, which keeps what it has over a restart."""
+
+    def __init__(self, folder, extra=""):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.process = folder, None
+        folder.mkdir()
+        (folder / "mosquitto.conf").write_text(
+            f"listener {self.port} 127.0.0.1\n{extra or 'allow_anonymous true'}\npersistence true\n"
+            f"persistence_location {folder}/\nmax_inflight_messages 0\nmax_queued_messages 0\nuser root\n"
+        )
+
+    def start(self):
+        command = [MOSQUITTO, "-c", str(self.folder / "mosquitto.conf")]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        raise AssertionError("the broker does not listen")
+
+    def save(self):
+        """Have it write its sessions down, as it would every half hour."""
+        self.process.send_signal(signal.SIGUSR1)
+        end = time.monotonic() + PATIENCE
+        while not (self.folder / "mosquitto.db").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Subscriber:
+    """Hears everything, over the broker's restarts."""
+
+    def __init__(self, port, **account):
+        self.heard, self.is_subscribed = [], False
+        self.client = client_module.Client(
+            client_module.CallbackAPIVersion.VERSION2, client_id="line-screen", clean_session=False
+        )
+        if account:
+            self.client.username_pw_set(**account)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = lambda client, *_: client.subscribe("plant/#", qos=1)
+        self.client.on_subscribe = lambda *_: setattr(self, "is_subscribed", True)
+        self.client.on_message = self._on_message
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _on_message(self, client, userdata, message):
+        self.heard.append((message.topic.removeprefix("plant/line-1/"), json.loads(message.payload), message.retain))
+
+    def of(self, topic):
+        return [payload for where, payload, _ in self.heard if where == topic]
+
+    def result_ids(self):
+        return list(dict.fromkeys(payload["result_id"] for payload in self.of("result")))
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+class Station:
+    """A hub that has a ledger of results and events, and no parts."""
+
+    def __init__(self):
+        self.waiting, self.listeners, self.number, self.state = [], [], 0, State.READY
+
+    def __getattr__(self, name):
+        return None  # the other methods of the API are not called here
+
+    async def status(self):
+        return Status(station="line-1", state=self.state, last_number=self.number)
+
+    async def unacknowledged(self, sink, limit=100):
+        assert sink == "mqtt"
+        return tuple(self.waiting[:limit])
+
+    async def acknowledge(self, sink, result_ids):
+        known = {result.result_id for result in self.waiting}
+        self.waiting = [result for result in self.waiting if result.result_id not in result_ids]
+        return tuple(one in known for one in result_ids)
+
+    async def events(self):
+        queue = asyncio.Queue()
+        self.listeners.append(queue)
+        while True:
+            yield await queue.get()
+
+    def tell(self, kind, model):
+        event = StationEvent(number=1, kind=kind, at=utc_now(), data=model.model_dump(mode="json"))
+        for queue in self.listeners:
+            queue.put_nowait(event)
+
+    def judge(self):
+        self.number += 1
+        result = Result(
+            number=self.number, result_id=f"r-{self.number:04d}", job_id="j", state=ResultState.COMPLETED,
+            decision=Decision.OK, code=Code.INSPECTED, reason="", created=utc_now(), triggered=utc_now(),
+        )  # fmt: skip
+        self.waiting.append(result)
+        self.tell(EventKind.RESULT, result)
+
+
+def config_of(broker, **mqtt):
+    return StationConfig(
+        station=StationTable(name="line-1"),
+        recipes=(RecipeTable(id="lid", bundle="b"),),
+        mqtt=MqttTable(is_on=True, port=broker.port, topic="plant", **mqtt),
+        folder=Path(broker.folder),
+    )
+
+
+async def until(is_so):
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end, "waited too long"
+        await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def served(station, folder):
+    """Serve a station's API at its socket."""
+    peers = []
+    handlers = {**handlers_of_station(station), "hello": _hello}
+    server = await wire.serve(folder / SOCKET_NAME, peers.append, lambda: handlers)
+    try:
+        yield
+    finally:
+        server.close()
+        for peer in peers:
+            await peer.close()
+
+
+async def _hello(**_):
+    return None
+
+
+@contextlib.asynccontextmanager
+async def publishing(config, folder):
+    """Run the MQTT process's coroutine."""
+    task = asyncio.create_task(run_mqtt(config, folder))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def subscriber(broker):
+    subscriber = Subscriber(broker.port)
+    yield subscriber
+    subscriber.close()
+
+
+@pytest.fixture
+def short_path(tmp_path_factory):
+    """A folder whose socket has a short name."""
+    return tmp_path_factory.mktemp("run")
+
+
+def test_200_results_over_a_killed_broker(broker, subscriber, short_path):
+    station = Station()
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        broker.save()  # it knows its subscriber again after the kill
+        async with served(station, short_path), publishing(config_of(broker), short_path):
+            for _ in range(90):
+                station.judge()
+                await asyncio.sleep(0.003)
+            await until(lambda: len(subscriber.result_ids()) > 40)
+            broker.kill()
+            for _ in range(60):
+                station.judge()
+                await asyncio.sleep(0.003)
+            broker.start()
+            for _ in range(50):
+                station.judge()
+                await asyncio.sleep(0.003)
+            await until(lambda: len(subscriber.result_ids()) == 200 and not station.waiting)
+
+    asyncio.run(run())
+    assert subscriber.result_ids() == [f"r-{number:04d}" for number in range(1, 201)]
+    print(f"{len(subscriber.of('result'))} messages for 200 results")
+    assert not any(retain for topic, _, retain in subscriber.heard if topic == "result")
+
+
+def test_what_waited_is_sent_when_the_broker_comes(broker, subscriber, short_path):
+    station = Station()
+    for _ in range(120):
+        station.judge()
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        async with served(station, short_path), publishing(config_of(broker), short_path):
+            await until(lambda: len(subscriber.result_ids()) == 120 and not station.waiting)
+
+    asyncio.run(run())
+    seqs = [payload["seq"] for _, payload, _ in subscriber.heard if "seq" in payload]
+    assert seqs == list(range(len(seqs)))
+
+
+def test_state_and_conditions(broker, subscriber, short_path):
+    station = Station()
+    disk = Condition(name="disk", severity=Severity.WARNING, code=9, text="nearly full", since=utc_now())
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        async with served(station, short_path), publishing(config_of(broker), short_path):
+            await until(lambda: station.listeners and subscriber.of("state"))
+            station.tell(EventKind.CONDITION, disk)
+            station.state = State.HALTED
+            station.tell(EventKind.HEARTBEAT, await station.status())
+            await until(lambda: subscriber.of("condition") and len(subscriber.of("state")) == 2)
+        await until(lambda: len(subscriber.of("state")) == 3)
+        late = Subscriber(broker.port)
+        try:
+            await until(lambda: late.of("state"))
+        finally:
+            late.close()
+        assert late.heard[0][2]  # retained: a late subscriber knows at once
+        assert late.of("state")[0]["state"] == "Offline"
+
+    asyncio.run(run())
+    assert [state["state"] for state in subscriber.of("state")] == ["Ready", "Halted", "Offline"]
+    assert subscriber.of("condition")[0]["condition"] == "disk"
+
+
+def test_a_lost_hub_is_offline_until_it_is_back(broker, subscriber, short_path):
+    station = Station()
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        async with publishing(config_of(broker), short_path):
+            async with served(station, short_path):
+                await until(lambda: subscriber.of("state"))
+            await until(lambda: len(subscriber.of("state")) == 2)
+            station.judge()
+            async with served(station, short_path):
+                await until(lambda: subscriber.result_ids() and len(subscriber.of("state")) == 3)
+
+    asyncio.run(run())
+    assert [state["state"] for state in subscriber.of("state")][:3] == ["Ready", "Offline", "Ready"]
+
+
+def test_the_last_will(broker, subscriber, short_path, monkeypatch):
+    """A process that is killed says nothing; the broker says it."""
+    station = Station()
+
+    async def run():
+        from judo_edge.station.mqtt import link
+
+        await until(lambda: subscriber.is_subscribed)
+        async with served(station, short_path):
+            table = config_of(broker).mqtt
+            opened = await link.open_link(table, "line-1", "")
+            opened._client.socket().shutdown(socket.SHUT_RDWR)
+            await until(lambda: subscriber.of("state"))
+            await opened.close()
+
+    asyncio.run(run())
+    assert subscriber.of("state") == [{"state": "Offline"}]
+
+
+def test_password_and_refusal(tmp_path, short_path):
+    (tmp_path / "passwords").write_text("line:open sesame\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(tmp_path / "passwords")], check=True, capture_output=True)
+    broker = Broker(tmp_path / "broker", f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}")
+    secret = broker.folder / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    station = Station()
+    station.judge()
+
+    async def run():
+        from judo_edge.station.mqtt import link
+
+        with pytest.raises(link.BrokerError, match="refuses: Not authorized"):
+            await link.open_link(config_of(broker).mqtt, "line-1", "")
+        config = config_of(broker, user="line", password_file=Path("secret"))
+        async with served(station, short_path), publishing(config, short_path):
+            await until(lambda: not station.waiting)
+
+    broker.start()
+    try:
+        asyncio.run(run())
+    finally:
+        broker.kill()
