@@ -3,8 +3,8 @@
 Every payload is an object with `timestamp` (milliseconds since 1970, UTC), `seq` (0 to 255, then 0 again, over all
 topics; 0 is the first after a connection was made) and `metrics`, a list of `{"name", "dataType", "value"}`. Names are
 those of `results.Result`, `Status` and `Condition`; those inside a mapping are joined by a slash
-(`evidence/feature_distance`). `dataType` is a name of Sparkplug B's data types: Boolean, Int64, Double, String; a metric without a value has
-`"isNull": true` in place of `value`.
+(`evidence/feature_distance`). `dataType` is one of Sparkplug B's names: Boolean, Int64, Double, String; a metric
+without a value has `"isNull": true` in place of `value`.
 
 Beside that, a result carries `result_id`, by which a subscriber drops what comes a second time; a state carries
 `state`, the name of a `states.State`, or "Offline"; a condition carries `condition`, its name.

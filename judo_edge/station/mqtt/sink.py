@@ -1,4 +1,4 @@
-"""From the ledger to the broker: a result is acknowledged after the broker has it, so none is lost, and they are in order.
+"""From ledger to broker: a result is acknowledged after the broker has it, so none is lost, and they are in order.
 
 The ledger is the queue: after a connection was lost, sending begins again with the oldest result that is not
 acknowledged. What the broker had already confirmed to a connection that then broke may come twice, with the same id.
