@@ -6,6 +6,7 @@ Photos are looked at twice: once for what they are, so that a wrong list is refu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,15 +34,19 @@ class LabelledPhoto:
 
 
 def labelled_photos(
-    good: Sequence[Path], defects: Sequence[Path], enrolled: Mapping[str, str]
+    good: Sequence[Path],
+    defects: Sequence[Path],
+    enrolled: Mapping[str, str],
+    reviewed: Sequence[tuple[Path, bool]] = (),
 ) -> tuple[LabelledPhoto, ...]:
     """Decode every photo for its hash; `enrolled` are the references in use, from hash to id.
 
-    Raises InputError when there are too few good ones, when two are the same pixels, or when one is a reference (it
-    would be compared with itself), and ImageError when one cannot be decoded.
+    `reviewed` are photos that nobody chose, with whether each shows a defect: one that cannot be decoded, is a reference
+    or is there already is passed over. Of the others each must be right: raises InputError when there are too few good
+    ones, when two are the same pixels, or when one is a reference (it would be compared with itself), and ImageError
+    when one cannot be decoded.
     """
-    if len(good) < MIN_GOOD:
-        raise InputError(f"{len(good)} good photos", f"at least {MIN_GOOD}", "photograph more good parts")
+    _check_enough(len(good) + sum(not is_defect for _, is_defect in reviewed))
     known: dict[str, LabelledPhoto] = {}
     for path, is_defect in [(path, False) for path in good] + [(path, True) for path in defects]:
         photo = LabelledPhoto(path, is_defect, _sha256(path))
@@ -52,7 +57,18 @@ def labelled_photos(
             found = f"{path}: the same pixels as {known[photo.sha256].path}"
             raise InputError(found, "each photo once", "leave one out")
         known[photo.sha256] = photo
+    for path, is_defect in reviewed:
+        with suppress(ImageError):
+            photo = LabelledPhoto(path, is_defect, _sha256(path))
+            if photo.sha256 not in enrolled:
+                known.setdefault(photo.sha256, photo)
+    _check_enough(sum(not photo.is_defect for photo in known.values()))
     return tuple(known.values())
+
+
+def _check_enough(num_good: int) -> None:
+    if num_good < MIN_GOOD:
+        raise InputError(f"{num_good} good photos", f"at least {MIN_GOOD}", "photograph more good parts")
 
 
 def observations(inspector: Inspector, part: str, photos: Sequence[LabelledPhoto]) -> Iterator[Observation]:

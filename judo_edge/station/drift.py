@@ -42,10 +42,10 @@ class Drift:
         self._table, self._folder, self._tell = table, folder, tell
         self._series: dict[str, _Series] = {}
 
-    async def on_result(self, result: Result, recipe: Recipe) -> None:
+    async def on_result(self, result: Result, recipe: Recipe | None) -> None:
         """Look at one result; any but a good part of the line counts for nothing."""
         values = signs_of_good_part(result)
-        if values is None or result.internal_recipe_id != recipe.internal_id:
+        if recipe is None or values is None or result.internal_recipe_id != recipe.internal_id:
             return
         series = await self._series_of(recipe)
         if not series.is_complete:
