@@ -47,6 +47,10 @@ def calibrate_decision(
     sign: Annotated[
         list[str] | None, typer.Option("--sign", metavar="NAME", help="Use only this sign; may be given again.")
     ] = None,
+    reviews: Annotated[
+        Path | None,
+        typer.Option("--reviews", metavar="STATION.toml", help="Also photos on which a person gave a verdict there."),
+    ] = None,
     store: Store = Path("references"),
     show: Annotated[bool, typer.Option("--list", help="List the decisions of the part.")] = False,
     use: Annotated[int | None, typer.Option("--use", metavar="N", help="Put an earlier decision in use.")] = None,
@@ -68,10 +72,11 @@ def calibrate_decision(
     if show or use is not None:
         _show_versions(shelf, part, use)
         return
-    if not (bundle and good):
-        raise InputError("nothing to calibrate on", "BUNDLE and --good, --list or --use", "name photos of good parts")
+    if not (bundle and (good or reviews)):
+        wanted = "BUNDLE and --good or --reviews, --list or --use"
+        raise InputError("nothing to calibrate on", wanted, "name photos of good parts")
     guarantee_from_count(1, budget, confidence)  # a budget that makes no sense is refused before the first photo
-    photos = _photos(references, part, good, defects or [])
+    photos = _photos(references, part, good or [], defects or [], reviews)
     opened = accepted_bundle(bundle, accept_failed)
     with engine_from_bundle(opened, engine_name, threads) as engine:
         photos_of_part = references.photos(part)
@@ -85,13 +90,38 @@ def calibrate_decision(
 
 
 def _photos(
-    references: ReferenceStore, part: str, good: Sequence[str], defects: Sequence[str]
+    references: ReferenceStore, part: str, good: Sequence[str], defects: Sequence[str], reviews: Path | None
 ) -> tuple[LabelledPhoto, ...]:
     """Find and check the photos before anything is loaded."""
     from judo_edge.runtime.calibrating import labelled_photos
 
     enrolled = {reference.sha256: reference.reference_id for reference in references.references(part)}
-    return labelled_photos(_paths(good), _paths(defects), enrolled)
+    chosen, reviewed = (_paths(good), _paths(defects)), _reviewed(reviews, part)
+    photos = labelled_photos(*chosen, enrolled, reviewed)
+    if reviews is not None:
+        used = photos[len(chosen[0]) + len(chosen[1]) :]
+        _note_reviews(len(reviewed), [photo.is_defect for photo in used])
+    return photos
+
+
+def _reviewed(reviews: Path | None, part: str) -> Sequence[tuple[Path, bool]]:
+    """Return the photos of a station on which a person gave a verdict, and whether each shows a defect."""
+    from judo_edge.station.config import station_from_file
+    from judo_edge.station.exporting import reviewed_photos
+
+    return () if reviews is None else reviewed_photos(station_from_file(reviews), part)
+
+
+def _note_reviews(num_found: int, used: Sequence[bool]) -> None:
+    """Say how many reviewed photos are used, and what that means for the promise."""
+    noted(
+        f"{len(used)} of {num_found} reviewed photos are used: {len(used) - sum(used)} good, {sum(used)} with defects; "
+        "the others are references, given already or cannot be read"
+    )
+    if not all(used):
+        noted(
+            "reviewed good parts are no random choice: with many of them the budget is kept and more defects may pass"
+        )
 
 
 def _paths(patterns: Sequence[str]) -> list[Path]:

@@ -41,10 +41,10 @@ def labelled_photos(
 ) -> tuple[LabelledPhoto, ...]:
     """Decode every photo for its hash; `enrolled` are the references in use, from hash to id.
 
-    `reviewed` are photos that nobody chose, with whether each shows a defect: one that cannot be decoded, is a reference
-    or is there already is passed over. Of the others each must be right: raises InputError when there are too few good
-    ones, when two are the same pixels, or when one is a reference (it would be compared with itself), and ImageError
-    when one cannot be decoded.
+    `reviewed` are photos that nobody chose, with whether each shows a defect: one that cannot be decoded, is a
+    reference or is there already is passed over. Of the others each must be right: raises InputError when there are too
+    few good ones, when two are the same pixels, or when one is a reference (it would be compared with itself), and
+    ImageError when one cannot be decoded.
     """
     _check_enough(len(good) + sum(not is_defect for _, is_defect in reviewed))
     known: dict[str, LabelledPhoto] = {}

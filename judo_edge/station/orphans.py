@@ -1,6 +1,7 @@
 """Files of the archive that no result names: left behind when a process ended between file and row.
 
-Goes through the archive one day's folder at a time, and removes only what is older than an hour. Blocks.
+Goes through the archive one day's folder at a time, and removes only what is older than an hour. What is older than the
+ledger stays too: after a damaged ledger was put aside, a new one knows nothing of it. Blocks.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ Known = Callable[[Sequence[str]], Collection[str]]
 class Orphans:
     """A walk through the archive that is repeated for ever, a folder a step."""
 
-    def __init__(self, archive: Path, known: Known) -> None:
-        """Name the archive and what tells of which files results know."""
-        self._archive, self._known = archive, known
+    def __init__(self, archive: Path, known: Known, began: Callable[[], float]) -> None:
+        """Name the archive, what tells of which files results know, and since when (seconds since 1970)."""
+        self._archive, self._known, self._began = archive, known, began
         self._folders: Iterator[Path] = iter(())
 
     def step(self) -> int:
@@ -35,8 +36,8 @@ class Orphans:
         return self._clean(folder)
 
     def _clean(self, folder: Path) -> int:
-        limit = time.time() - MIN_AGE_SECONDS
-        old = [path for path in folder.iterdir() if path.is_file() and path.stat().st_mtime < limit]
+        began, limit = self._began(), time.time() - MIN_AGE_SECONDS
+        old = [path for path in folder.iterdir() if path.is_file() and began <= path.stat().st_mtime < limit]
         names = {path.relative_to(self._archive).as_posix(): path for path in old}
         known = self._known(list(names)) if names else ()
         orphans = [path for name, path in names.items() if name not in known]

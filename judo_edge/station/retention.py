@@ -72,7 +72,7 @@ class Tick(NamedTuple):
     """Whether there is more to remove at once."""
     severity: Severity
     text: str
-    """What is wrong, for the condition `disk`; empty when nothing is."""
+    """What is wrong, for the condition `archive`; empty when nothing is."""
 
 
 class Retention:

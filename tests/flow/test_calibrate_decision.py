@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from judo_edge.cli import main
 from judo_edge.core import Decision
 from judo_edge.runtime import ReferenceStore, calibrating, engines
 from judo_edge.runtime.decisions import DecisionStore, applicable_decision, circumstances_of
+from judo_edge.station.ledger import writing
+from judo_edge.station.ledger.database import open_database
+from judo_edge.station.results import Code, Job, JobRequest, Result, ResultState, utc_now
+from judo_edge.station.workers import Kept
+from judo_edge.vision.photos import image_from_file, sha256_from_image
 from tests.scripted import save_photo, scripted_bundle
 
 STORE = Path("references")
@@ -156,3 +162,55 @@ def test_a_changed_decision_is_named(capsys: pytest.CaptureFixture[str]) -> None
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "threshold": float(np.float64(content["threshold"]) + 1)}))
     assert "was changed after it was written" in refused(capsys, "--part", "lid", "--list")
+
+
+def station_with_reviews(reviews: list[tuple[str, str]]) -> Path:
+    """Write a station's settings, and a ledger in which a person gave verdicts on archived photos of the part."""
+    config = Path("STATION.toml")
+    config.write_text('[station]\nname = "line-1"\n[[recipes]]\nid = "lid-line"\npart = "lid"\nbundle = "bundle"\n')
+    connection = open_database(Path("station-data/ledger.sqlite")).connection
+    with closing(connection):
+        for number, (photo, verdict) in enumerate(reviews):
+            name = f"job-{number}"
+            job = Job(job_id=name, request=JobRequest(), recipe_id="a", created=utc_now(), deadline=1.0)
+            result = Result(
+                number=0, result_id=name, job_id=name, state=ResultState.COMPLETED, decision=Decision.NOK, reason="",
+                code=Code.INSPECTED, part="lid", created=utc_now(), triggered=utc_now(),
+            )  # fmt: skip
+            writing.add_job(connection, job, "boot")
+            writing.add_result(connection, result)
+            writing.add_evidence(connection, name, Kept(photo=photo))
+            writing.add_review(connection, name, verdict, "eva", "")
+    return config
+
+
+def test_photos_that_a_person_judged_are_used_too(capsys: pytest.CaptureFixture[str]) -> None:
+    archive = Path("station-data/archive")
+    save_photo(archive / "dust.png", 5, seed=300)
+    save_photo(archive / "scratch.png", 240, seed=301)
+    save_photo(archive / "twice.png", 5, seed=0)  # is good/g00.png
+    save_photo(archive / "enrolled.png", 5, seed=100)
+    (archive / "broken.png").write_text("no photo")
+    verdicts = ["OK", "NOK", "OK", "OK", "OK"]
+    names = ["dust", "scratch", "twice", "enrolled", "broken"]
+    config = station_with_reviews([(f"{name}.png", verdict) for name, verdict in zip(names, verdicts, strict=True)])
+    assert calibrate("--reviews", str(config)) == 0
+    err = capsys.readouterr().err
+    assert "2 of 5 reviewed photos are used: 1 good, 1 with defects" in err and "no random choice" in err
+    decision = DecisionStore(STORE).in_use("lid")
+    assert decision is not None
+    labels = {photo.sha256: photo.label for photo in decision.photos}
+    assert len(labels) == 26
+    assert labels[sha256_from_image(image_from_file(archive / "dust.png"))] == "good"
+    assert labels[sha256_from_image(image_from_file(archive / "scratch.png"))] == "defect"
+
+
+def test_reviewed_photos_alone_are_enough_when_there_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    photos = [save_photo(Path(f"station-data/archive/{number}.png"), 5, seed=400 + number) for number in range(20)]
+    config = str(station_with_reviews([(photo.name, "OK") for photo in photos]))
+    photos[0].unlink()
+    assert "19 good photos" in refused(capsys, "bundle", "--part", "lid", "--reviews", config)
+    save_photo(photos[0], 5, seed=400)
+    assert main(["calibrate-decision", "bundle", "--part", "lid", "--reviews", config]) == 0
+    decision = DecisionStore(STORE).in_use("lid")
+    assert decision is not None and len(decision.photos) == 20

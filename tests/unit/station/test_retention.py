@@ -168,16 +168,18 @@ def test_files_without_a_result_go_after_an_hour(tmp_path):
         (folder / f"{name}.jpg").write_bytes(b"")
     for name in ("known", "orphan"):
         os.utime(folder / f"{name}.jpg", (0, 0))
-    orphans = Orphans(tmp_path, lambda asked: {name for name in asked if "known" in name})
+    (folder / "before.jpg").write_bytes(b"")
+    os.utime(folder / "before.jpg", (-100, -100))
+    orphans = Orphans(tmp_path, lambda asked: {name for name in asked if "known" in name}, lambda: -50.0)
     assert [orphans.step() for _ in range(4)] == [0, 1, 0, 0]
-    assert sorted(path.stem for path in folder.iterdir()) == ["known", "young"]
+    assert sorted(path.stem for path in folder.iterdir()) == ["before", "known", "young"]
 
 
 def test_empty_folders_go(tmp_path):
     folder = tmp_path / "2026-11-25" / "OK"
     folder.mkdir(parents=True)
     os.utime(folder, (0, 0))
-    orphans = Orphans(tmp_path, lambda asked: set())
+    orphans = Orphans(tmp_path, lambda asked: set(), lambda: 0.0)
     orphans.step()
     orphans.step()
     assert list(tmp_path.iterdir()) == []

@@ -18,8 +18,9 @@ AT = "2026-11-25T01:02:03.456789+00:00"
 def result(number=1, **changed):
     return Result(**{
         "number": number, "result_id": f"r-{number}", "job_id": "j", "state": ResultState.COMPLETED,
-        "code": Code.INSPECTED, "decision": Decision.NOK, "reason": "a scratch", "created": AT, "triggered": AT, "score": 1.5,
-        "evidence": {"feature_distance": 0.25}, "mask": Cells(rows=16, cols=16, cells=((1, 2), (3, 4))), **changed,
+        "code": Code.INSPECTED, "decision": Decision.NOK, "reason": "a scratch", "created": AT, "triggered": AT,
+        "score": 1.5, "evidence": {"feature_distance": 0.25},
+        "mask": Cells(rows=16, cols=16, cells=((1, 2), (3, 4))), **changed,
     })  # fmt: skip
 
 
