@@ -6,6 +6,7 @@ Hangs into the hub by its hooks. Everything that touches the disk runs in thread
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,19 +53,21 @@ class Quality:
         hub.gates.append(self._challenge)
         hub.watchers.append(Drift(config.drift, config.data / DRIFT, hub.tell))
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Begin to judge challenge parts and to keep the archive."""
         self._tasks = [asyncio.create_task(self._challenge.run()), asyncio.create_task(self._retain())]
 
     async def close(self) -> None:
-        """End."""
-        for task in self._tasks:
+        """End, after the tick of retention that is under way."""
+        self._closing.set()
+        for task in self._tasks[:1]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _retain(self) -> None:
-        """Keep the archive within its bounds, a few files at a time, for ever."""
+        """Keep the archive within its bounds, a few files at a time, until closed."""
         loop, ledger, archive = asyncio.get_running_loop(), self._hub.ledger, self._hub.config.data / ARCHIVE
 
         def mark(result_ids: Sequence[str]) -> None:
@@ -72,14 +75,14 @@ class Quality:
 
         rows = await asyncio.to_thread(ArchiveRows, ledger.path, mark)
         try:
-            await self._tick_forever(rows, archive)
+            await self._tick_until_closed(rows, archive)
         finally:
             rows.close()
 
-    async def _tick_forever(self, rows: ArchiveRows, archive: Path) -> None:
+    async def _tick_until_closed(self, rows: ArchiveRows, archive: Path) -> None:
         retention = Retention(self._hub.config.retention, archive, rows)
         orphans = Orphans(archive, rows.known, rows.began)
-        while True:
+        while not self._closing.is_set():
             is_more = False
             try:
                 tick = await asyncio.to_thread(retention.tick)
@@ -91,4 +94,5 @@ class Quality:
                 text = f"photos cannot be removed: {first_line(error)}"
                 self._hub.tell(ARCHIVE, Severity.WARNING, text)
                 _log.warning("%s", text)
-            await asyncio.sleep(BUSY_SECONDS if is_more else IDLE_SECONDS)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), BUSY_SECONDS if is_more else IDLE_SECONDS)
