@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -333,6 +334,61 @@ def test_password_and_refusal(tmp_path, short_path):
         with pytest.raises(link.BrokerError, match="refuses: Not authorized"):
             await link.open_link(config_of(broker).mqtt, "line-1", "")
         config = config_of(broker, user="line", password_file=Path("secret"))
+        async with served(station, short_path), publishing(config, short_path):
+            await until(lambda: not station.waiting)
+
+    broker.start()
+    try:
+        asyncio.run(run())
+    finally:
+        broker.kill()
+
+
+def certificate(folder, name, host):
+    """Make a certificate of its own authority for a host, and return the paths of certificate and key."""
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
+
+
+def test_tls_talks_to_the_right_broker_only(tmp_path, short_path):
+    ca, key = certificate(tmp_path, "broker", "localhost")
+    other, _ = certificate(tmp_path, "other", "localhost")
+    broker = Broker(tmp_path / "broker", f"allow_anonymous true\ncertfile {ca}\nkeyfile {key}")
+    station = Station()
+    station.judge()
+
+    async def run():
+        from judo_edge.station.mqtt import link
+
+        for host, trusted in (("localhost", other), ("127.0.0.1", ca)):  # another authority; another name
+            table = config_of(broker, host=host, ca=trusted).mqtt
+            with pytest.raises(link.BrokerError, match="CERTIFICATE_VERIFY_FAILED"):
+                await link.open_link(table, "line-1", "")
+        config = config_of(broker, host="localhost", ca=ca)
         async with served(station, short_path), publishing(config, short_path):
             await until(lambda: not station.waiting)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from judo_edge.errors import ConfigError, DependencyError, StationError
+from judo_edge.errors import ConfigError, DependencyError, StationError, first_line
 from judo_edge.station.config import MqttTable
 from judo_edge.station.mqtt.payload import OFFLINE
 
@@ -48,7 +48,7 @@ class Link:
             self._client.loop_start()
             refusal = await asyncio.wait_for(asyncio.shield(self._connected), CONNECT_SECONDS)
         except (OSError, ValueError, asyncio.TimeoutError) as error:
-            raise _away(f"{host}:{port}", type(error).__name__) from error
+            raise _away(f"the broker at {host}:{port}", first_line(error)) from error
         if refusal:
             raise BrokerError(f"the broker at {host}:{port} refuses: {refusal}", "", "check user and password_file")
 
