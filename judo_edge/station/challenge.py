@@ -26,13 +26,15 @@ from judo_edge.station.shifts import last_shift
 ORIGIN = "challenge"
 """`JobRequest.origin` of challenge parts: their results are simulated, and no gate holds them back."""
 FILE_NAME = "challenge.json"
-TICK_SECONDS, RETRY_SECONDS = 1.0, 10.0
+TICK_SECONDS, RETRY_SECONDS, LONGEST_RETRY = 1.0, 10.0, 80.0
+"""Seconds between looks, and after a fault of the moment: each fault in a row doubles the pause up to the longest."""
 _CLOCK_SLACK = timedelta(minutes=1)
 """An outcome from further in the future was written before the clock was set back, and counts for nothing."""
 _JUDGED = frozenset({Code.INSPECTED, Code.PHOTO_UNREADABLE, Code.REPLY_INVALID})
 """Codes that say something of part and recipe; the others are faults of the moment, and the part is judged again."""
 
 _log = logging.getLogger(__name__)
+_Key = tuple[str, str]
 
 
 class Line(Protocol):
@@ -72,10 +74,11 @@ class Challenge:
         self._now, self._zone = now, zone
         self._records, damage = records_from_file(records)
         self._is_saved = True
-        self._judged: set[str] = set()
+        self._judged: set[_Key] = set()
         self._asked: set[str] = set()
         self._told: set[str] = set()
-        self._retry_at: dict[str, float] = {}
+        self._retry_at: dict[_Key, float] = {}
+        self._pause = RETRY_SECONDS
         self._wake = asyncio.Event()
         if damage:
             _log.warning("%s", damage)
@@ -143,9 +146,9 @@ class Challenge:
     def _is_due(self, recipe: Recipe) -> bool:
         if recipe.external_id in self._asked:
             return True
-        if asyncio.get_running_loop().time() < self._retry_at.get(recipe.internal_id, 0.0):
+        if asyncio.get_running_loop().time() < self._retry_at.get(_key(recipe), 0.0):
             return False
-        return recipe.internal_id not in self._judged or self._state(recipe) == "pending"
+        return _key(recipe) not in self._judged or self._state(recipe) == "pending"
 
     # -- judging -----------------------------------------------------------------------------------------------------
     async def _attempt(self, recipe: Recipe) -> None:
@@ -154,14 +157,17 @@ class Challenge:
         self._asked.discard(recipe.external_id)
         try:
             await self._judge_all(recipe, is_asked)
-            self._judged.add(recipe.internal_id)
-            self._retry_at.pop(recipe.internal_id, None)
+            self._judged.add(_key(recipe))
+            self._retry_at.pop(_key(recipe), None)
+            self._pause = RETRY_SECONDS
         except Exception as error:
             if not isinstance(error, (StationError, _NotJudgedError)):
                 _log.exception("challenge of %s", recipe.external_id)
-            self._retry_at[recipe.internal_id] = asyncio.get_running_loop().time() + RETRY_SECONDS
+            loop = asyncio.get_running_loop()
+            self._retry_at[_key(recipe)] = loop.time() + self._pause
             if is_asked:
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._asked.add, recipe.external_id)
+                loop.call_later(self._pause, self._asked.add, recipe.external_id)
+            self._pause = min(2 * self._pause, LONGEST_RETRY)
             text = f"the challenge parts could not be judged and are tried again: {first_line(error)}"
             self._tell(recipe.external_id, text, Severity.WARNING)
 
@@ -220,6 +226,11 @@ class Challenge:
 
 
 _WORDS = {"pending": "not judged yet", "failed": "judged wrong"}
+
+
+def _key(recipe: Recipe) -> _Key:
+    """Return what a version is known by here: two recipes that judge alike may have different challenge parts."""
+    return recipe.external_id, recipe.internal_id
 
 
 def _request(recipe: Recipe, master: Master) -> JobRequest:

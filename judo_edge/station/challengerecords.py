@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from judo_edge.config import Frozen
-from judo_edge.files import output_errors, write_atomic
+from judo_edge.files import output_errors, sync_to_disk, write_atomic
 
 MAX_RUNS = 50
 """Versions of a recipe whose outcome is kept."""
@@ -80,3 +80,5 @@ def write_records(path: Path, records: ChallengeRecords) -> None:
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, records.model_dump_json(indent=1).encode() + b"\n", force=True)
+    with output_errors(path):
+        sync_to_disk(path.parent)

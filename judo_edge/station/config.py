@@ -93,12 +93,12 @@ class ChallengeTable(Frozen):
 
 
 class DriftTable(Frozen):
-    """When the scores of good parts have moved away from those of the calibration."""
+    """When the scores of good parts have moved away from those of the first ones after a recipe's version was new."""
 
     window: Annotated[int, Field(ge=20, le=10_000)] = 200
     """Latest good parts that are compared."""
     alarm: Annotated[float, Field(gt=0, lt=1)] = 0.001
-    """Probability of such a difference without any drift, below which the alarm goes off."""
+    """Probability of such a difference without any drift, below which the alarm goes off; each window is one look."""
 
 
 class OpcuaTable(Frozen):

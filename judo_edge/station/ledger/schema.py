@@ -71,6 +71,7 @@ CREATE TABLE evidence (
   kept TEXT NOT NULL,
   removed TEXT
 ) WITHOUT ROWID;
+CREATE INDEX evidence_held ON evidence (kept, num_bytes) WHERE removed IS NULL;
 CREATE TABLE audit (
   audit_id INTEGER PRIMARY KEY,
   at TEXT NOT NULL,

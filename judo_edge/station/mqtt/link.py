@@ -61,7 +61,7 @@ class Link:
         info = self._client.publish(f"{self._base}/{topic}", payload(self._seq), qos=1, retain=retain)
         self._seq = (self._seq + 1) % 256
         if self.lost.is_set() or info.rc:
-            confirmed.set_exception(_away("the broker", "connection lost"))
+            _fail(confirmed)
         else:
             self._unconfirmed[info.mid] = confirmed
         return confirmed
@@ -93,9 +93,7 @@ class Link:
     def _on_disconnect(self, *_: Any) -> None:
         self.lost.set()
         for confirmed in self._unconfirmed.values():
-            if not confirmed.done():
-                confirmed.set_exception(_away("the broker", "connection lost"))
-                confirmed.exception()  # whoever waits still gets it; nobody has to
+            _fail(confirmed)
         self._unconfirmed.clear()
 
 
@@ -152,6 +150,13 @@ def _client(name: str) -> Any:
     except ImportError as error:
         raise DependencyError("paho-mqtt is not installed", action="pip install 'judo-edge[mqtt]'") from error
     return Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True, reconnect_on_failure=False)
+
+
+def _fail(confirmed: asyncio.Future[None]) -> None:
+    """Tell whoever waits that the connection was lost; nobody has to wait."""
+    if not confirmed.done():
+        confirmed.set_exception(_away("the broker", "connection lost"))
+        confirmed.exception()
 
 
 def _away(who: str, why: str) -> BrokerError:

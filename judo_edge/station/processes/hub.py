@@ -13,6 +13,7 @@ from judo_edge.station.config import StationConfig
 from judo_edge.station.hub.service import Service
 from judo_edge.station.hub.station import Station
 from judo_edge.station.ledger.ledger import Ledger
+from judo_edge.station.quality import Quality
 from judo_edge.station.workers import SPOOL_NAME
 
 _log = logging.getLogger(__name__)
@@ -23,17 +24,20 @@ async def run_hub(config: StationConfig, run_folder: Path) -> None:
     _make_folder(run_folder / SPOOL_NAME)
     ledger = await asyncio.to_thread(Ledger, config.data, config.retention.reserve_megabytes << 20)
     station = Station(config, ledger, run_folder)
+    quality = Quality(station)
     service = Service(station, run_folder)
     await station.start()
+    quality.start()
     try:
         await service.open()
         await _until_stopped()
     finally:
-        await asyncio.shield(_closed(station, service))
+        await asyncio.shield(_closed(station, service, quality))
 
 
-async def _closed(station: Station, service: Service) -> None:
+async def _closed(station: Station, service: Service, quality: Quality) -> None:
     _log.info("stopping: accepted jobs get their verdicts")
+    await quality.close()
     await station.close()
     await service.close()
 

@@ -93,7 +93,8 @@ async def until_async(ask):
 @contextlib.asynccontextmanager
 async def line(folder, **tables):
     config = StationConfig(
-        station=StationTable(name="line-1", deadline=10), recipes=(RecipeTable(id="lid", bundle="b"),), folder=folder, **tables
+        station=StationTable(name="line-1", deadline=10), recipes=(RecipeTable(id="lid", bundle="b"),), folder=folder,
+        **tables,
     )  # fmt: skip
     ledger = Ledger(config.data, 1 << 20)
     station = Station(config, ledger, folder / "run")
