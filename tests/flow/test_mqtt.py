@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from judo_edge.core import Decision
+from judo_edge.errors import StationError
 from judo_edge.station import wire
+from judo_edge.station.client import StationClient
 from judo_edge.station.config import MqttTable, RecipeTable, StationConfig, StationTable
 from judo_edge.station.processes.mqtt import run_mqtt
 from judo_edge.station.results import (
     Code,
     Condition,
     EventKind,
+    JobRequest,
     Result,
     ResultState,
     Severity,
@@ -31,6 +35,7 @@ from judo_edge.station.results import (
 from judo_edge.station.serving import handlers_of_station
 from judo_edge.station.states import State
 from judo_edge.station.workers import SOCKET_NAME
+from tests.station_parts import all_results
 
 client_module = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -397,3 +402,75 @@ def test_tls_talks_to_the_right_broker_only(tmp_path, short_path):
         asyncio.run(run())
     finally:
         broker.kill()
+
+
+class Hub:
+    """A real hub with scripted workers in a process of its own."""
+
+    def __init__(self, run_folder, data):
+        self.run_folder, self.data, self.process = run_folder, data, None
+
+    def start(self):
+        command = [sys.executable, "-m", "tests.tools.scripted_hub", "--inspect-seconds", "0.001"]
+        folders = ["--run-folder", str(self.run_folder), "--data", str(self.data)]
+        self.process = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline().startswith("ready")
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+
+async def triggered(station, key):
+    """Trigger a part until the hub has it; the same key is the same job."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(StationError):
+            return await station.trigger(JobRequest(key=key, part_id=key))
+        await asyncio.sleep(0.05)
+    raise AssertionError("the hub takes no trigger")
+
+
+def test_a_real_hub_and_the_broker_are_killed(broker, subscriber, short_path, tmp_path):
+    hub, config = Hub(short_path / "run", tmp_path / "data"), config_of(broker)
+    keys = [f"part-{number:03d}" for number in range(90)]
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        broker.save()
+        async with StationClient(short_path / "run" / SOCKET_NAME, "test") as station:
+            async with publishing(config, short_path / "run"):
+                for number, key in enumerate(keys):
+                    if number == 30:
+                        hub.kill()
+                        hub.start()
+                    if number == 60:
+                        broker.kill()
+                        broker.start()
+                    await triggered(station, key)
+                    await until_idle(station)
+                results = await all_results(station)
+                await until(lambda: len(subscriber.result_ids()) == len(results))
+                await until_acknowledged(station)
+            return results
+
+    async def until_idle(station):
+        while (await station.status()).num_waiting > 4:
+            await asyncio.sleep(0.005)
+
+    async def until_acknowledged(station):
+        end = time.monotonic() + PATIENCE
+        while await station.unacknowledged("mqtt"):
+            assert time.monotonic() < end, "not all are acknowledged"
+            await asyncio.sleep(0.02)
+
+    hub.start()
+    try:
+        results = asyncio.run(run())
+    finally:
+        hub.kill()
+    assert [result.number for result in results] == list(range(1, 91))
+    assert sorted(result.part_id for result in results) == keys
+    assert subscriber.result_ids() == [result.result_id for result in results]

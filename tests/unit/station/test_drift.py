@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from judo_edge.station.config import DriftTable
 from judo_edge.station.drift import Drift, difference
 from judo_edge.station.kolmogorov import compare, probability_from_steps, steps_apart
 from judo_edge.station.results import Code, Recipe, Result, ResultState
+
+NUM_PAIRS = int(os.environ.get("DRIFT_PAIRS", "2000"))
 
 
 def recipe(internal_id="a"):
@@ -70,18 +73,31 @@ def test_samples_of_unequal_size_are_refused():
         compare(np.zeros(2), np.zeros(3))
 
 
-@pytest.mark.parametrize("alarm", [0.01, 0.05])
-@pytest.mark.parametrize("window", [20, 100])
-def test_false_alarms_are_as_rare_as_promised(alarm, window):
-    """4,000 pairs of windows without drift, two signs each; the count lies within four standard deviations above."""
-    random, num_pairs, alarms = np.random.default_rng(5), 4000, 0
-    for _ in range(num_pairs):
+def alarms_of(random, window, alarm, shift=0.0):
+    """Count the alarms of NUM_PAIRS pairs of windows of two signs, the second shifted in `score` by so many sigma."""
+    alarms = 0
+    for _ in range(NUM_PAIRS):
         draws = random.normal(size=(2, window, 2))
+        draws[1, :, 0] += shift
         base, now = ([{"score": a, "feature_distance": b} for a, b in one] for one in draws.tolist())
         alarms += bool(difference(tuple(base), tuple(now), alarm))
-    print(f"window {window}, alarm {alarm}: {alarms / num_pairs:.4f}")
-    assert alarms <= num_pairs * alarm + 4 * math.sqrt(num_pairs * alarm * (1 - alarm))
-    assert alarms >= num_pairs * alarm / 5  # nor is it an alarm that never goes off
+    return alarms
+
+
+@pytest.mark.parametrize(("window", "alarm"), [(20, 0.01), (20, 0.05), (100, 0.01), (100, 0.05), (200, 0.001)])
+def test_false_alarms_are_as_rare_as_promised(window, alarm):
+    """Without drift the count lies at most four standard deviations above what is promised."""
+    alarms = alarms_of(np.random.default_rng(5), window, alarm)
+    print(f"window {window}, alarm {alarm}: {alarms} of {NUM_PAIRS} = {alarms / NUM_PAIRS:.5f}")
+    assert alarms <= NUM_PAIRS * alarm + 4 * math.sqrt(NUM_PAIRS * alarm * (1 - alarm))
+    assert alarms >= NUM_PAIRS * alarm / 5  # nor is it an alarm that never goes off
+
+
+@pytest.mark.parametrize(("shift", "least"), [(0.5, 0.7), (1.0, 0.99)])
+def test_drifts_are_found(shift, least):
+    alarms = alarms_of(np.random.default_rng(6), 200, 0.001, shift)
+    print(f"window 200, alarm 0.001, shift {shift} sigma: {alarms} of {NUM_PAIRS} = {alarms / NUM_PAIRS:.4f}")
+    assert alarms >= least * NUM_PAIRS
 
 
 def test_a_long_run_without_drift(tmp_path):
