@@ -21,6 +21,9 @@ An **inspector** answers
     masters(external_id) -> list[{path, wanted}]   challenge photos and what the station must say of them
     end()                                          close the engine and exit
 
+A façade that hands results on calls
+    sink_state(text)                               why it cannot; empty: it can
+
 The **supervisor** answers restart(name) and calls processes(list of ProcessHealth) whenever that changes.
 Times are of the monotonic clock, which all processes of a machine share.
 """

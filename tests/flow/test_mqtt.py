@@ -35,7 +35,7 @@ from judo_edge.station.results import (
 from judo_edge.station.serving import handlers_of_station
 from judo_edge.station.states import State
 from judo_edge.station.workers import SOCKET_NAME
-from tests.station_parts import all_results
+from tests.station_parts import all_results, scripted_hub
 
 client_module = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -116,6 +116,7 @@ class Station:
 
     def __init__(self):
         self.waiting, self.listeners, self.number, self.state = [], [], 0, State.READY
+        self.faults = []
 
     def __getattr__(self, name):
         return None  # the other methods of the API are not called here
@@ -125,6 +126,8 @@ class Station:
 
     async def unacknowledged(self, sink, limit=100):
         assert sink == "mqtt"
+        if self.faults:
+            raise self.faults.pop()
         return tuple(self.waiting[:limit])
 
     async def acknowledge(self, sink, result_ids):
@@ -173,7 +176,7 @@ async def until(is_so):
 async def served(station, folder):
     """Serve a station's API at its socket."""
     peers = []
-    handlers = {**handlers_of_station(station), "hello": _hello}
+    handlers = {**handlers_of_station(station), "hello": _nothing, "sink_state": _nothing}
     server = await wire.serve(folder / SOCKET_NAME, peers.append, lambda: handlers)
     try:
         yield
@@ -183,7 +186,7 @@ async def served(station, folder):
             await peer.close()
 
 
-async def _hello(**_):
+async def _nothing(**_):
     return None
 
 
@@ -259,6 +262,20 @@ def test_what_waited_is_sent_when_the_broker_comes(broker, subscriber, short_pat
     asyncio.run(run())
     seqs = [payload["seq"] for _, payload, _ in subscriber.heard if "seq" in payload]
     assert seqs == list(range(len(seqs)))
+
+
+def test_a_ledger_that_cannot_be_read_for_a_while_ends_nothing(broker, subscriber, short_path):
+    station = Station()
+    station.judge()
+    station.faults = [StationError("the disk is full")] * 2
+
+    async def run():
+        await until(lambda: subscriber.is_subscribed)
+        async with served(station, short_path), publishing(config_of(broker), short_path):
+            await until(lambda: subscriber.result_ids() and not station.waiting)
+
+    asyncio.run(run())
+    assert "Offline" not in [state["state"] for state in subscriber.of("state")][:-1]
 
 
 def test_state_and_conditions(broker, subscriber, short_path):
@@ -474,3 +491,35 @@ def test_a_real_hub_and_the_broker_are_killed(broker, subscriber, short_path, tm
     assert [result.number for result in results] == list(range(1, 91))
     assert sorted(result.part_id for result in results) == keys
     assert subscriber.result_ids() == [result.result_id for result in results]
+
+
+def test_a_broker_that_is_away_is_a_condition(broker, short_path):
+    broker.kill()
+
+    async def conditions(station):
+        return {one.name: one.text for one in (await station.status()).conditions if one.is_active}
+
+    async def until_told(station, is_away):
+        end = time.monotonic() + PATIENCE
+        while ("sink.mqtt" in await conditions(station)) != is_away:
+            assert time.monotonic() < end, "nothing is told of the broker"
+            await asyncio.sleep(0.02)
+
+    async def run():
+        async with StationClient(short_path / "run" / SOCKET_NAME, "test") as station:
+            async with publishing(config_of(broker), short_path / "run"):
+                await until_told(station, True)
+                assert "results are kept and sent later" in (await conditions(station))["sink.mqtt"]
+                broker.start()
+                await until_told(station, False)
+                broker.kill()
+                await until_told(station, True)
+            await until_told(station, False)  # it ended: that is the supervisor's to tell
+
+    with scripted_hub(short_path):
+        asyncio.run(run())
+
+
+def test_an_import_needs_no_library():
+    code = "import sys, judo_edge.station.processes.mqtt; print(*sorted({'paho', 'pyarrow'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []

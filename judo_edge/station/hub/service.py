@@ -10,7 +10,7 @@ from typing import Any
 from judo_edge.errors import StationError
 from judo_edge.station.hub.station import Station
 from judo_edge.station.hub.workers import PeerEye, PeerJudge
-from judo_edge.station.results import ProcessHealth
+from judo_edge.station.results import ProcessHealth, Severity
 from judo_edge.station.serving import handlers_of_station
 from judo_edge.station.wire import Handlers, Peer, serve
 from judo_edge.station.workers import SOCKET_NAME, Spooled
@@ -51,7 +51,7 @@ class _Line:
     """One connection."""
 
     def __init__(self, station: Station, peer: Peer) -> None:
-        self._station, self._peer = station, peer
+        self._station, self._peer, self._name = station, peer, ""
         self._leave: Any = lambda: None
 
     def handlers(self) -> Handlers:
@@ -61,11 +61,12 @@ class _Line:
             "frame": self.frame,
             "camera_state": self.camera_state,
             "processes": self.processes,
+            "sink_state": self.sink_state,
         }
 
     async def hello(self, role: str, name: str, pid: int = 0) -> None:
         """Take who calls for what it says it is; the socket's folder has let nobody else in."""
-        crew = self._station.crew
+        crew, self._name = self._station.crew, name
         _log.info("%s %s (process %d) is there", role, name, pid)
         if role == "camera":
             eye = PeerEye(self._peer)
@@ -94,6 +95,12 @@ class _Line:
     async def processes(self, processes: Sequence[dict[str, Any]]) -> None:
         """Take what the supervisor says of the processes."""
         self._station.crew.processes = tuple(ProcessHealth.model_validate(one) for one in processes)
+
+    async def sink_state(self, text: str) -> None:
+        """Take what keeps a façade from handing results on; empty: nothing does."""
+        condition = f"sink.{self._name}"
+        self._station.tell(condition, Severity.WARNING, text)
+        self._leave = lambda: self._station.conditions.clear(condition)
 
     def gone(self) -> None:
         """Note that who called has gone."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from judo_edge.errors import StationError
 from judo_edge.station.api import StationApi
 from judo_edge.station.mqtt.link import CLOSE_SECONDS, MAX_UNCONFIRMED, BrokerError, Link
 from judo_edge.station.mqtt.payload import (
@@ -37,9 +38,11 @@ _log = logging.getLogger(__name__)
 class Sink:
     """Publishes a station's results, states and conditions."""
 
-    def __init__(self, station: StationApi, connect: Callable[[], Awaitable[Link]]) -> None:
-        """Take the station and what makes a connection to the broker."""
-        self._station, self._connect = station, connect
+    def __init__(
+        self, station: StationApi, connect: Callable[[], Awaitable[Link]], tell: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """Take the station, what makes a connection to the broker, and whom to tell why there is none (or empty)."""
+        self._station, self._connect, self._tell = station, connect, tell
         self._more = asyncio.Event()
         self._shown: tuple[Any, float] | None = None
         """What the last state told and when, by the loop's clock; None after Offline."""
@@ -50,11 +53,12 @@ class Sink:
         while True:
             try:
                 link = await self._connect()
-                _log.info("connected to the broker")
                 pause = _FIRST_PAUSE
                 await self._serve(link)
             except BrokerError as error:
                 _log.warning("%s", error)
+                with contextlib.suppress(StationError):
+                    await self._tell(str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -63,11 +67,13 @@ class Sink:
         self._shown = (None, 0.0)
         try:
             while not link.lost.is_set():
-                with contextlib.suppress(LostError):
+                try:
                     await _until_first_ends(link.lost.wait(), self._results(link), self._events(link))
-                if not link.lost.is_set():  # the hub is away, so no verdict can be made
-                    self._say_offline(link)
-                    await _until_first_ends(link.lost.wait(), asyncio.sleep(_HUB_PAUSE))
+                except LostError:
+                    self._say_offline(link)  # without a hub no verdict can be made
+                except StationError as error:  # such as a full disk, or the broker's end
+                    _log.warning("%s", error)
+                await _until_first_ends(link.lost.wait(), asyncio.sleep(_HUB_PAUSE))
         finally:
             await asyncio.shield(asyncio.ensure_future(_ended(link)))
 
@@ -96,6 +102,7 @@ class Sink:
                 await asyncio.shield(asyncio.ensure_future(self._station.acknowledge(SINK, done)))
 
     async def _events(self, link: Link) -> None:
+        await self._tell("")
         self._show(link, await self._station.status(), utc_now())
         async for event in self._station.events():
             self._take(link, event)

@@ -18,7 +18,7 @@ async def run_mqtt(config: StationConfig, run_folder: Path) -> None:
     table = config.mqtt.model_copy(update=update)
     connect = partial(open_link, table, config.station.name, check_table(table))
     async with StationClient(run_folder / SOCKET_NAME, "mqtt") as station:
-        await Sink(station, connect).run()
+        await Sink(station, connect, lambda text: station.call("sink_state", text=text)).run()
 
 
 def _path(config: StationConfig, path: Path | None) -> Path | None:
