@@ -166,6 +166,7 @@ class Peer:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(LostError())
+                answer.exception()  # a call whose question could not be sent never comes to await it
         for queue in self._streams.values():
             while queue.full():
                 queue.get_nowait()

@@ -74,6 +74,10 @@ class Broker:
         while not (self.folder / "mosquitto.db").exists() and time.monotonic() < end:
             time.sleep(0.02)
 
+    def stop(self):
+        """Have it take messages in and do nothing with them."""
+        self.process.send_signal(signal.SIGSTOP)
+
     def kill(self):
         if self.process is not None:
             self.process.kill()
@@ -232,11 +236,12 @@ def test_200_results_over_a_killed_broker(broker, subscriber, short_path):
             for _ in range(90):
                 station.judge()
                 await asyncio.sleep(0.003)
-            await until(lambda: len(subscriber.result_ids()) > 40)
-            broker.kill()
+            await until(lambda: len(subscriber.result_ids()) == 90)  # what it confirmed, it also delivered
+            broker.stop()
             for _ in range(60):
                 station.judge()
                 await asyncio.sleep(0.003)
+            broker.kill()  # with messages under way that it never confirmed
             broker.start()
             for _ in range(50):
                 station.judge()
@@ -464,24 +469,28 @@ def test_a_real_hub_and_the_broker_are_killed(broker, subscriber, short_path, tm
                         hub.kill()
                         hub.start()
                     if number == 60:
+                        await until_heard(station)
+                        broker.stop()
+                    if number == 70:
                         broker.kill()
                         broker.start()
                     await triggered(station, key)
                     await until_idle(station)
-                results = await all_results(station)
-                await until(lambda: len(subscriber.result_ids()) == len(results))
-                await until_acknowledged(station)
-            return results
+                await until_heard(station)
+                return await all_results(station)
 
     async def until_idle(station):
         while (await station.status()).num_waiting > 4:
             await asyncio.sleep(0.005)
 
-    async def until_acknowledged(station):
+    async def until_heard(station):
+        """Wait until all verdicts fell, were confirmed by the broker, and heard."""
         end = time.monotonic() + PATIENCE
-        while await station.unacknowledged("mqtt"):
+        while (await station.status()).num_waiting or await station.unacknowledged("mqtt"):
             assert time.monotonic() < end, "not all are acknowledged"
             await asyncio.sleep(0.02)
+        results = await all_results(station)
+        await until(lambda: len(subscriber.result_ids()) == len(results))
 
     hub.start()
     try:
