@@ -26,7 +26,7 @@ from judo_edge.station.shifts import last_shift
 ORIGIN = "challenge"
 """`JobRequest.origin` of challenge parts: their results are simulated, and no gate holds them back."""
 FILE_NAME = "challenge.json"
-TICK_SECONDS, RETRY_SECONDS, LONGEST_RETRY = 1.0, 10.0, 80.0
+TICK_SECONDS, RETRY_SECONDS, LONGEST_RETRY = 0.25, 10.0, 80.0
 """Seconds between looks, and after a fault of the moment: each fault in a row doubles the pause up to the longest."""
 _CLOCK_SLACK = timedelta(minutes=1)
 """An outcome from further in the future was written before the clock was set back, and counts for nothing."""
@@ -115,6 +115,7 @@ class Challenge:
         for external_id in self._told - {recipe.external_id for recipe in prepared}:
             self._tell(external_id, "")
         for recipe in prepared:
+            self._tell_earlier(recipe)
             if self._is_due(recipe):
                 await self._attempt(recipe)
         if not self._is_saved:
@@ -219,6 +220,12 @@ class Challenge:
             self._is_saved = False
         else:
             self._is_saved = True
+
+    def _tell_earlier(self, recipe: Recipe) -> None:
+        """Tell of a failure before the start until the parts were judged again."""
+        run = self._records.of(recipe.external_id).run_of(recipe.internal_id)
+        if run is not None and run.state == "failed" and recipe.external_id not in self._told:
+            self._tell(recipe.external_id, run.text)
 
     def _tell(self, external_id: str, text: str, severity: Severity = Severity.ERROR) -> None:
         self._line.tell(f"{ORIGIN}.{external_id}", severity, text)

@@ -462,22 +462,24 @@ def test_a_real_hub_and_the_broker_are_killed(broker, subscriber, short_path, tm
     async def run():
         await until(lambda: subscriber.is_subscribed)
         broker.save()
-        async with StationClient(short_path / "run" / SOCKET_NAME, "test") as station:
-            async with publishing(config, short_path / "run"):
-                for number, key in enumerate(keys):
-                    if number == 30:
-                        hub.kill()
-                        hub.start()
-                    if number == 60:
-                        await until_heard(station)
-                        broker.stop()
-                    if number == 70:
-                        broker.kill()
-                        broker.start()
-                    await triggered(station, key)
-                    await until_idle(station)
-                await until_heard(station)
-                return await all_results(station)
+        async with (
+            StationClient(short_path / "run" / SOCKET_NAME, "test") as station,
+            publishing(config, short_path / "run"),
+        ):
+            for number, key in enumerate(keys):
+                if number == 30:
+                    hub.kill()
+                    hub.start()
+                if number == 60:
+                    await until_heard(station)
+                    broker.stop()
+                if number == 70:
+                    broker.kill()
+                    broker.start()
+                await triggered(station, key)
+                await until_idle(station)
+            await until_heard(station)
+            return await all_results(station)
 
     async def until_idle(station):
         while (await station.status()).num_waiting > 4:

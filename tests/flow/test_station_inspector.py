@@ -26,7 +26,7 @@ from judo_edge.station import wire
 from judo_edge.station.client import StationClient
 from judo_edge.station.config import station_from_file
 from judo_edge.station.processes.hub import run_hub
-from judo_edge.station.results import Code, JobRequest, Recipe, Result, ResultQuery
+from judo_edge.station.results import Code, Condition, JobRequest, Recipe, Result, ResultQuery
 from judo_edge.station.states import State
 from judo_edge.station.workers import SOCKET_NAME, Outcome
 from tests.inspector_process import FAULT
@@ -297,3 +297,57 @@ def test_with_the_real_hub(station: Path, pairs: list[Pair]) -> None:
 async def another_version(client: StationClient, internal_id: str) -> Recipe | None:
     prepared = (await client.status()).recipes
     return prepared[-1] if prepared and prepared[-1].internal_id != internal_id else None
+
+
+def test_challenge_parts_are_judged_by_the_inspector_of_the_line(station: Path, pairs: list[Pair]) -> None:
+    """With the real hub and model: right masters let OK through, a wrong one holds it back, over a restart too."""
+    masters = station / "masters" / "lid"
+    photos = [station / f"{number:02d}.png" for number in range(len(pairs))]
+    for photo, pair in zip(photos, pairs, strict=True):
+        photo.write_bytes(png_from_image(pair.query))
+
+    async def verdict(client: StationClient, photo: Path) -> Result:
+        job = await client.trigger(JobRequest(path=str(photo), recipe="lid"))
+        return (await reached(lambda: client.results(ResultQuery(job_id=job.job_id))))[0]
+
+    async def is_state(client: StationClient, state: str) -> bool:
+        return (await client.status()).challenge.get("lid") == state
+
+    def put(kind: str, photo: Path) -> None:
+        (masters / kind).mkdir(parents=True, exist_ok=True)
+        (masters / kind / photo.name).write_bytes(photo.read_bytes())
+
+    async def first(client: StationClient) -> Path:
+        await reached(lambda: is_state(client, "none"))
+        by_decision = {(await verdict(client, photo)).decision: photo for photo in photos}
+        good, bad = by_decision[Decision.OK], by_decision[Decision.NOK]
+        put("pass", good)
+        put("fail", bad)
+        await client.challenge("lid")
+        await reached(lambda: is_state(client, "passed"))
+        put("fail", good)
+        await client.challenge("lid")
+        await reached(lambda: is_state(client, "failed"))
+        return good
+
+    async def second(client: StationClient, good: Path) -> None:
+        async def told() -> list[Condition]:
+            return [one for one in (await client.status()).conditions if one.name == "challenge.lid"]
+
+        await reached(lambda: is_state(client, "failed"))
+        held = await verdict(client, good)
+        (condition,) = await reached(told)
+        assert (held.decision, held.code) == (Decision.NOT_DECIDABLE, Code.CHALLENGE_PENDING)
+        assert f"fail/{good.name} is OK and must be NOK" in condition.text
+        (masters / "fail" / good.name).unlink()
+        await client.challenge("lid")
+        await reached(lambda: is_state(client, "passed"))
+        assert (await verdict(client, good)).decision is Decision.OK
+
+    async def main() -> None:
+        async with hub_and_inspector(station) as (client, _):
+            good = await first(client)
+        async with hub_and_inspector(station) as (client, _):
+            await second(client, good)
+
+    asyncio.run(asyncio.wait_for(main(), 3 * PATIENCE))

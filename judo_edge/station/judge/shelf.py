@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from judo_edge.core import Decision
 from judo_edge.runtime.references import Reference, ReferenceStore, folder_from_part
 from judo_edge.station.config import StationConfig
+from judo_edge.station.masters import masters_of_recipe as masters_on_disk
 from judo_edge.station.results import ReferenceInfo
-from judo_edge.vision.photos import PHOTO_SUFFIXES, image_from_file
+from judo_edge.vision.photos import image_from_file
 
 
 class ReferenceShelf:
@@ -52,9 +52,5 @@ def info_from_reference(reference: Reference) -> ReferenceInfo:
 
 def masters_of_recipe(config: StationConfig, external_id: str) -> list[dict[str, Any]]:
     """Return the challenge photos of a recipe and what the station must say of them, those that must fail first."""
-    folder = config.path(config.challenge.masters) / external_id
-    found = []
-    for name, wanted in (("fail", Decision.NOK), ("pass", Decision.OK)):
-        paths = sorted(path for path in (folder / name).glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-        found += [{"path": str(path), "wanted": wanted.value} for path in paths if path.is_file()]
-    return found
+    masters = masters_on_disk(config.path(config.challenge.masters), external_id)
+    return [{"path": str(master.path), "wanted": master.wanted.value} for master in masters]

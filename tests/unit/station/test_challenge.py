@@ -174,7 +174,20 @@ def test_a_pass_survives_a_restart_and_is_checked_again(place):
     assert again.state("lid") == "passed"
     place.put("pass/new.png", "NOK")
     assert ticked(again).state("lid") == "failed"
-    assert place.challenge().state("lid") == "failed"
+    later = place.challenge()
+    assert later.state("lid") == "failed"
+    place.line.conditions.clear()
+    place.line.code = Code.INSPECTOR_LOST
+    told = []
+    judge = place.line.judge
+
+    async def judged(request):
+        told.append(dict(place.line.conditions))
+        return await judge(request)
+
+    place.line.judge = judged
+    ticked(later)
+    assert "pass/new.png is NOK" in told[0]["challenge.lid"]  # known before the parts are judged again
 
 
 def test_a_shift_locks_until_judged_again_even_when_it_began_while_off(place):
