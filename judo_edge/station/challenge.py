@@ -80,8 +80,7 @@ class Challenge:
         self._retry_at: dict[_Key, float] = {}
         self._pause = RETRY_SECONDS
         self._wake = asyncio.Event()
-        if damage:
-            _log.warning("%s", damage)
+        line.tell(ORIGIN, Severity.WARNING, damage)
 
     # -- what the hub asks -------------------------------------------------------------------------------------------
     def allows_ok(self, recipe: Recipe) -> str:
@@ -135,9 +134,9 @@ class Challenge:
 
     def _is_current(self, run: ChallengeRun) -> bool:
         """Tell whether an outcome is of this shift; without shifts every outcome is."""
-        at, now = datetime.fromisoformat(run.at), self._now()
+        now = self._now()
         start = last_shift(now, self._table.shifts, self._zone)
-        return at <= now + _CLOCK_SLACK and (start is None or at >= start)
+        return run.at <= now + _CLOCK_SLACK and (start is None or run.at >= start)
 
     def _has_none(self, external_id: str) -> bool:
         """Tell at once, before the first look, that a recipe neither has nor had nor needs challenge parts."""
@@ -149,7 +148,9 @@ class Challenge:
             return True
         if asyncio.get_running_loop().time() < self._retry_at.get(_key(recipe), 0.0):
             return False
-        return _key(recipe) not in self._judged or self._state(recipe) == "pending"
+        run = self._records.of(recipe.external_id).run_of(recipe.internal_id)
+        is_settled = run is not None and self._is_current(run) and _key(recipe) in self._judged
+        return not is_settled or self._state(recipe) == "pending"
 
     # -- judging -----------------------------------------------------------------------------------------------------
     async def _attempt(self, recipe: Recipe) -> None:
@@ -185,7 +186,7 @@ class Challenge:
             problems.append(f"no part that must fail in {self._masters / external_id / 'fail'}, and one is required")
         state: Literal["passed", "failed", "none"] = "failed" if problems else "passed" if masters else "none"
         await self._keep(recipe, ChallengeRun(
-            internal_id=recipe.internal_id, at=self._now().isoformat(), state=state, text="; ".join(problems)
+            internal_id=recipe.internal_id, at=self._now(), state=state, text="; ".join(problems)
         ), hashes, is_asked)  # fmt: skip
 
     async def _judge_each(self, recipe: Recipe, masters: Sequence[Master]) -> list[str]:
@@ -220,6 +221,7 @@ class Challenge:
             self._is_saved = False
         else:
             self._is_saved = True
+            self._line.tell(ORIGIN, Severity.WARNING, "")
 
     def _tell_earlier(self, recipe: Recipe) -> None:
         """Tell of a failure before the start until the parts were judged again."""

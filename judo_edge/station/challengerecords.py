@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from judo_edge.config import Frozen
 from judo_edge.files import output_errors, sync_to_disk, write_atomic
@@ -21,8 +21,8 @@ class ChallengeRun(Frozen):
     """How one version of a recipe judged its challenge parts."""
 
     internal_id: str
-    at: str
-    """UTC, ISO 8601: when it was over."""
+    at: AwareDatetime
+    """When it was over."""
     state: Literal["passed", "failed", "none"]
     """`none`: there are no challenge parts, and none are required."""
     text: str = ""

@@ -27,8 +27,8 @@ from judo_edge.station.retention import Retention
 
 ARCHIVE, DRIFT = "archive", "drift"
 """Folders below the station's data; the first is also the name of retention's condition."""
-BUSY_SECONDS, IDLE_SECONDS = 0.2, 10.0
-"""Between ticks of retention while there is more to remove, and otherwise."""
+BUSY_SECONDS, IDLE_SECONDS, CLOSE_SECONDS = 0.2, 10.0, 5.0
+"""Between ticks of retention while there is more to remove, and otherwise; for a tick at the end."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +60,12 @@ class Quality:
         self._tasks = [asyncio.create_task(self._challenge.run()), asyncio.create_task(self._retain())]
 
     async def close(self) -> None:
-        """End, after the tick of retention that is under way."""
+        """End; a tick of retention that is under way may take some seconds to do so."""
         self._closing.set()
         for task in self._tasks[:1]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
 
     async def _retain(self) -> None:
         """Keep the archive within its bounds, a few files at a time, until closed."""
@@ -90,9 +91,9 @@ class Quality:
                 self._hub.tell(ARCHIVE, tick.severity, tick.text)
                 if not is_more:
                     await asyncio.to_thread(orphans.step)
-            except (JudoEdgeError, OSError) as error:
-                text = f"photos cannot be removed: {first_line(error)}"
-                self._hub.tell(ARCHIVE, Severity.WARNING, text)
-                _log.warning("%s", text)
+            except Exception as error:
+                if not isinstance(error, (JudoEdgeError, OSError)):
+                    _log.exception("retention")
+                self._hub.tell(ARCHIVE, Severity.WARNING, f"photos cannot be removed: {first_line(error)}")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), BUSY_SECONDS if is_more else IDLE_SECONDS)

@@ -203,6 +203,14 @@ def test_a_shift_locks_until_judged_again_even_when_it_began_while_off(place):
     assert challenge.state("lid") == "pending"
 
 
+def test_parts_that_are_put_in_place_while_running_count_from_the_next_shift(place):
+    challenge = ticked(place.challenge(shifts=("14:00",)))
+    place.put("fail/scratch.png", "OK")
+    assert ticked(challenge).state("lid") == "none"
+    place.now = NOON + timedelta(hours=3)
+    assert ticked(challenge).state("lid") == "failed"
+
+
 def test_missing_and_changed_parts_lock_until_somebody_asks(place):
     place.put("fail/a.png", "NOK")
     place.put("fail/b.png", "NOK")
@@ -247,10 +255,13 @@ def test_a_recipe_that_changes_meanwhile_passes_nothing(place):
 def test_damaged_records_are_judged_anew(place):
     place.put("fail/scratch.png", "NOK")
     ticked(place.challenge())
-    (place.folder / "data" / "challenge.json").write_text("{")
+    path = place.folder / "data" / "challenge.json"
+    path.write_text(path.read_text().replace('"at": "2026', '"at": "some time in 2026'))
     challenge = place.challenge()
     assert challenge.state("lid") == "pending"
+    assert "all parts are judged anew" in place.line.conditions["challenge"]
     assert ticked(challenge).state("lid") == "passed"
+    assert place.line.conditions == {}
 
 
 def test_a_full_disk_locks_nothing(place):
