@@ -156,8 +156,10 @@ class Retention:
     def _warning(self, is_more: bool) -> tuple[Severity, str]:
         """Say what is wrong: no room although nothing is left to remove, or photos that go before their time."""
         if self._lacking() > 0 and not is_more:
-            free, wanted = self._free_bytes() // _MEGABYTE, self._table.keep_free_megabytes
-            return Severity.ERROR, f"{free} MB free, {wanted} MB wanted, and no photo can be removed: make room"
+            held, free = self._shelf.total_bytes() // _MEGABYTE, self._free_bytes() // _MEGABYTE
+            allowed = f"{self._table.max_megabytes} MB allowed, {self._table.keep_free_megabytes} MB to be kept free"
+            found = f"the archive holds {held} MB, {free} MB are free ({allowed})"
+            return Severity.ERROR, f"{found}, and no photo can be removed: make room"
         now = self._now()
         early = {decision: age for decision, (at, age) in self._early.items() if now - at < _MEMORY}
         if not early:

@@ -39,7 +39,7 @@ class Line:
         self.requests.append(request)
         if self.code is Code.NOT_READY:
             raise StationError("the station is halted", "Ready", "wait")
-        decision = Decision(Path(request.path).read_text()) if self.code is Code.INSPECTED else Decision.NOK
+        decision = Decision(Path(request.path).read_text().strip()) if self.code is Code.INSPECTED else Decision.NOK
         (one,) = [one for one in self.recipes if one.external_id == request.recipe]
         return Result(
             number=len(self.requests), result_id="r", job_id="j", state=ResultState.COMPLETED, decision=decision,
@@ -128,6 +128,13 @@ def test_a_nok_by_fault_proves_nothing(place):
     place.line.code = Code.INSPECTED
     ticked(challenge)
     assert challenge.state("lid") == "pending"  # not before the pause is over
+
+
+@pytest.mark.parametrize("code", [Code.REPLY_INVALID, Code.PHOTO_UNREADABLE])
+def test_a_part_that_is_nok_because_it_cannot_be_read_is_judged_wrong(place, code):
+    place.put("fail/scratch.png", "NOK")
+    place.line.code = code
+    assert ticked(place.challenge()).state("lid") == "failed"
 
 
 def test_a_fault_of_the_moment_is_tried_again(place, monkeypatch):

@@ -127,7 +127,7 @@ def test_tells_an_error_when_nothing_is_left_to_remove(archive):
     archive.put("ok", OK, 1)
     last = settled(archive.retention(keep_free_megabytes=100))[-1]
     assert last.severity is Severity.ERROR
-    assert "50 MB free, 100 MB wanted" in last.text
+    assert "50 MB are free (20000 MB allowed, 100 MB to be kept free)" in last.text
     archive.disk = 500 * MEGABYTE
     assert "make room" not in archive.retention(keep_free_megabytes=100).tick().text
 
@@ -157,6 +157,12 @@ def test_what_cannot_be_removed_is_told_and_blocks_nothing(archive, tmp_path):
     archive.put("other", NOK, 100)
     assert not settled(archive.retention(max_days_nok=20))[-1].is_more
     assert archive.marked == ["other"]
+    archive.put("big", NOK, 1, num_bytes=9 * MEGABYTE)
+    (tmp_path / "big.jpg").unlink()
+    (tmp_path / "big.jpg").mkdir()
+    crowded = archive.retention(max_megabytes=1, max_days_ok=100).tick()
+    assert (crowded.num_removed, crowded.is_more) == (0, False)  # it is not tried again at once
+    assert "make room" in crowded.text
     assert (tmp_path.parent / "x.jpg").exists()
 
 
