@@ -1,0 +1,293 @@
+"""Flat scalar tags and scalar methods for PLCs that read, write and call methods and nothing more.
+
+Handshake: write TriggerPartId (and TriggerMeasId), then Trigger true; TriggerAck follows it when the part was taken or
+refused, and false again when Trigger is false. Ok, Nok and NotDecidable are false from the trigger on until all fields
+of a result are written; then Done toggles. A refused trigger has no result: Error and NotDecidable are raised, ErrorCode
+says why, ResultId is empty, and Done toggles too, so every trigger has its answer. Ok is only ever true with Error false.
+Write a result's id to Ack when it was read; Overwritten counts results that were replaced before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from asyncua import Node, ua
+
+from judo_edge.core import Decision
+from judo_edge.errors import JudoEdgeError, StationError
+from judo_edge.station.opcua import SINK
+from judo_edge.station.opcua.records import number_or_nan
+from judo_edge.station.opcua.space import OWN, Space, boolean, method_from_body, number_of, string
+from judo_edge.station.results import Code, JobRequest, Result, ResultState, Status
+from judo_edge.station.states import State
+from judo_edge.station.users import Role
+
+_V = ua.VariantType
+_log = logging.getLogger(__name__)
+
+
+class Tag(NamedTuple):
+    """One tag."""
+
+    name: str
+    variant: ua.VariantType
+    meaning: str
+    is_writable: bool = False
+
+
+TAGS = (
+    Tag("Ready", _V.Boolean, "The station takes a trigger"),
+    Tag("Busy", _V.Boolean, "A part was triggered and has no verdict yet"),
+    Tag("Done", _V.Boolean, "Toggles when a result, or the refusal of a trigger, is complete"),
+    Tag("Ok", _V.Boolean, "The part is good; false as soon as the next one is triggered"),
+    Tag("Nok", _V.Boolean, "The part is bad"),
+    Tag("NotDecidable", _V.Boolean, "Nothing could be found out: treat the part as bad"),
+    Tag("Error", _V.Boolean, "Something was wrong with the inspection or the trigger, see ErrorCode"),
+    Tag("ErrorCode", _V.Int32, "0; above 0 why the part could not be inspected; below 0 why the trigger was refused"),
+    Tag("Number", _V.UInt32, "Counts results, also over restarts; a gap means that results were missed"),
+    Tag("PartId", _V.String, "Serial number that the trigger gave"),
+    Tag("MeasId", _V.String, "Measurement id that the trigger gave"),
+    Tag("ResultId", _V.String, "Id of the result, to be acknowledged"),
+    Tag("Score", _V.Double, "Anomaly score, larger is worse; NaN when there is none"),
+    Tag("Threshold", _V.Double, "What Score was compared with; NaN when there is none"),
+    Tag("Reason", _V.String, "Why, in words"),
+    Tag("NumCells", _V.Int32, "Defective cells of the mask"),
+    Tag("MissedTriggers", _V.UInt32, "Triggers that were missed or refused since the ledger began"),
+    Tag("Overwritten", _V.UInt32, "Results that were replaced here before Ack was written"),
+    Tag("State", _V.String, "State of the station after OPC 40100-1; empty while its core is away"),
+    Tag("Heartbeat", _V.UInt32, "Counts up once a second while verdicts can be delivered"),
+    Tag("PlcAlive", _V.Boolean, "PlcHeartbeat was written in time; true before it was first written"),
+    Tag("TriggerAck", _V.Boolean, "Follows Trigger when it was seen"),
+    Tag("Trigger", _V.Boolean, "Rising edge: inspect the part named in TriggerPartId", True),
+    Tag("TriggerPartId", _V.String, "Serial number for the next trigger", True),
+    Tag("TriggerMeasId", _V.String, "Measurement id for the next trigger", True),
+    Tag("Ack", _V.String, "Write a ResultId when it was read", True),
+    Tag("PlcHeartbeat", _V.UInt32, "Write another number at least once a second", True),
+)
+_EMPTY = {_V.Boolean: False, _V.String: "", _V.Double: 0.0}
+_READY = frozenset({State.READY, State.CONTINUOUS_EXECUTION})
+
+
+class Tags:
+    """The folder Tags."""
+
+    def __init__(self, space: Space) -> None:
+        """Take the space; `prepare` adds the folder."""
+        self._space = space
+        self._nodes: dict[str, Node] = {}
+        self._values: dict[str, Any] = {one.name: _EMPTY.get(one.variant, 0) for one in TAGS}
+        self._values["PlcAlive"] = True
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beat = 0.0
+        self._is_read, self._open = True, set[str]()
+
+    async def prepare(self) -> None:
+        """Add the folder, its tags and methods."""
+        name = ua.QualifiedName("Tags", OWN)
+        folder = await self._space.server.nodes.objects.add_folder(ua.NodeId("Tags", OWN), name)
+        for tag in TAGS:
+            await self._add(folder, tag)
+        for tag_name, written in (
+            ("Trigger", self._trigger_written),
+            ("Ack", self._ack_written),
+            ("PlcHeartbeat", self._heartbeat_written),
+        ):
+            self._space.server.set_attribute_value_setter(self._nodes[tag_name].nodeid, _setter(written))
+        await self._add_methods(folder)
+
+    async def _add(self, folder: Node, tag: Tag) -> None:
+        node_id, name = ua.NodeId(f"Tags.{tag.name}", OWN), ua.QualifiedName(tag.name, OWN)
+        node = self._nodes[tag.name] = await folder.add_variable(node_id, name, self._values[tag.name], tag.variant)
+        if tag.is_writable:
+            await node.set_writable()
+        description = ua.DataValue(ua.Variant(ua.LocalizedText(tag.meaning), _V.LocalizedText))
+        await node.write_attribute(ua.AttributeIds.Description, description)
+
+    async def _add_methods(self, folder: Node) -> None:
+        error = ("Error", _V.Int32)
+        for name, role, body, empty, inputs, outputs in (
+            (
+                "Trigger",
+                Role.OPERATOR,
+                self._called,
+                (boolean(False), string("")),
+                (("PartId", _V.String), ("MeasId", _V.String)),
+                (("Accepted", _V.Boolean), ("JobId", _V.String), error),
+            ),
+            ("Acknowledge", Role.OPERATOR, self._acknowledge, (), (("ResultId", _V.String),), (error,)),
+            ("Prepare", Role.ENGINEER, self._prepare_recipe, (), (("RecipeId", _V.String),), (error,)),
+        ):
+            callback = method_from_body(body, role, empty)
+            arguments = [[_argument(*one) for one in side] for side in (inputs, outputs)]
+            node_id = ua.NodeId(f"Tags.{name}()", OWN)
+            await folder.add_method(node_id, ua.QualifiedName(name, OWN), callback, *arguments)
+
+    async def set(self, **values: Any) -> None:
+        """Write tags in the given order; those that keep their value are left alone."""
+        for name, value in values.items():
+            if self._values[name] != value:
+                self._values[name] = value
+                variant = next(one.variant for one in TAGS if one.name == name)
+                await self._space.write(self._nodes[name], ua.Variant(value, variant))
+
+    async def show(self, status: Status) -> None:
+        """Show state and counters."""
+        missed = status.counters.missed + status.counters.refused
+        await self.set(
+            Ready=status.state in _READY,
+            State=status.state.value,
+            MissedTriggers=missed & 0xFFFFFFFF,
+            Heartbeat=status.heartbeat & 0xFFFFFFFF,
+        )
+
+    async def show_state(self, state: State) -> None:
+        """Show a state that was just entered."""
+        await self.set(Ready=state in _READY, State=state.value)
+
+    async def show_away(self) -> None:
+        """Show that the station's core is away; the fields of the last result stay."""
+        self._open.clear()
+        await self.set(Ready=False, State="", Busy=False)
+
+    async def show_result(self, result: Result) -> None:
+        """Write all fields of a result, then toggle Done."""
+        self._open.discard(result.job_id)
+        overwritten = self._values["Overwritten"] + (0 if self._is_read else 1)
+        self._is_read = False
+        await self.set(Ok=False)
+        await self.set(**fields_of_result(result), Overwritten=overwritten & 0xFFFFFFFF, Busy=bool(self._open))
+        await self.set(Done=not self._values["Done"])
+
+    async def job_started(self, job_id: str) -> None:
+        """Note that a job of any origin runs: the last verdict is no longer that of the part at hand."""
+        self._open.add(job_id)
+        await self.set(Busy=True, Ok=False, Nok=False, NotDecidable=False, Error=False, ErrorCode=0)
+
+    async def watch_plc(self) -> bool:
+        """Return whether the PLC lives: it never wrote a heartbeat, or did so in time."""
+        limit = self._space.config.opcua.plc_timeout
+        is_alive = not self._beat or time.monotonic() - self._beat < limit
+        await self.set(PlcAlive=is_alive)
+        return is_alive
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _trigger_written(self, before: Any, value: Any) -> None:
+        if value and not before:
+            self._later(self._triggered())
+        elif not value:
+            self._later(self.set(TriggerAck=False))
+
+    async def _triggered(self) -> None:
+        values = [await self._nodes[name].read_value() for name in ("TriggerPartId", "TriggerMeasId")]
+        try:
+            await self._start(*(str(one or "") for one in values))
+        except JudoEdgeError as error:
+            await self._refused(error, *(str(one or "") for one in values))
+        finally:
+            await self.set(TriggerAck=True)
+
+    async def _start(self, part_id: str, meas_id: str) -> str:
+        request = JobRequest(part_id=part_id, meas_id=meas_id, origin="tags")
+        await self.set(Busy=True, Ok=False, Nok=False, NotDecidable=False, Error=False, ErrorCode=0)
+        return (await self._space.station.trigger(request)).job_id
+
+    async def _refused(self, error: JudoEdgeError, part_id: str, meas_id: str) -> None:
+        _log.info("trigger refused: %s", error)
+        await self.set(
+            Ok=False,
+            Nok=False,
+            NotDecidable=True,
+            Error=True,
+            ErrorCode=number_of(error),
+            PartId=part_id,
+            MeasId=meas_id,
+            ResultId="",
+            Score=0.0,
+            Threshold=0.0,
+            Reason=error.found,
+            NumCells=0,
+            Busy=bool(self._open),
+        )
+        await self.set(Done=not self._values["Done"])
+
+    async def _called(self, part_id: str | None, meas_id: str | None) -> Sequence[ua.Variant]:
+        try:
+            job = await self._start(part_id or "", meas_id or "")
+        except JudoEdgeError as error:
+            await self._refused(error, part_id or "", meas_id or "")
+            raise
+        return (boolean(True), string(job))
+
+    def _ack_written(self, before: Any, value: Any) -> None:
+        if value:
+            self._later(self._acknowledged(str(value)))
+
+    async def _acknowledged(self, result_id: str) -> None:
+        try:
+            await self._acknowledge(result_id)
+        except JudoEdgeError as error:
+            _log.warning("Ack: %s", error)
+
+    async def _acknowledge(self, result_id: str | None) -> Sequence[ua.Variant]:
+        wanted = (result_id or "").strip()
+        done = await self._space.station.acknowledge(SINK, [wanted])
+        if not all(done):
+            raise StationError(f"no result {wanted!r}", "the id of a stored result", number=-43)
+        if wanted == self._values["ResultId"]:
+            self._is_read = True
+        return ()
+
+    async def _prepare_recipe(self, recipe: str | None) -> Sequence[ua.Variant]:
+        await self._space.station.prepare((recipe or "").strip())
+        return ()
+
+    def _heartbeat_written(self, before: Any, value: Any) -> None:
+        if value != before:
+            self._beat = time.monotonic()
+
+
+def fields_of_result(result: Result) -> dict[str, Any]:
+    """Return the tags of a result; nothing but an inspected, completed part that is OK sets Ok."""
+    is_sound = result.code is Code.INSPECTED and result.state is ResultState.COMPLETED
+    is_ok, is_nok = result.decision is Decision.OK and is_sound, result.decision is Decision.NOK
+    return {
+        "Nok": is_nok,
+        "NotDecidable": not is_ok and not is_nok,
+        "Error": not is_sound,
+        "ErrorCode": int(result.code),
+        "Number": result.number & 0xFFFFFFFF,
+        "PartId": result.part_id,
+        "MeasId": result.meas_id,
+        "ResultId": result.result_id,
+        "Score": number_or_nan(result.score),
+        "Threshold": number_or_nan(result.threshold),
+        "Reason": result.reason,
+        "NumCells": len(result.mask.cells) if result.mask else 0,
+        "Ok": is_ok,
+    }
+
+
+def _setter(written: Callable[[Any, Any], None]) -> Any:
+    """Return what asyncua calls in place of storing a written value."""
+
+    def store(node: Any, attribute: ua.AttributeIds, value: ua.DataValue) -> None:
+        held = node.attributes[attribute]
+        before = held.value.Value.Value if held.value and held.value.Value else None
+        held.value, held.value_callback = value, None
+        written(before, value.Value.Value if value.Value else None)
+
+    return store
+
+
+def _argument(name: str, variant: ua.VariantType) -> ua.Argument:
+    return ua.Argument(Name=ua.String(name), DataType=ua.NodeId(variant.value, 0), ValueRank=ua.Int32(-1))
+
+
