@@ -191,10 +191,6 @@ async function main() {
     variant(DataType.ExtensionObject, null), variant(DataType.ExtensionObject, [], true),
     variant(DataType.UInt32, 1000), variant(DataType.Int32, 0)])).outputs[1] ?? [];
   seen.pendingBefore = (await pending()).length;
-  const verdict = await called(session, machinery, "GetLatestResult", [variant(DataType.Int32, 0)]);
-  const meta = verdict.outputs[1].resultMetaData;
-  seen.latest = { id: meta.resultId, evaluation: meta.resultEvaluation, code: Number(meta.resultEvaluationCode[1]),
-    details: meta.resultEvaluationDetails.text };
   const ids = [...events.map((event) => event.id), "no-such-result"];
   const taken = await called(session, machinery, "AcknowledgeResults", [variant(DataType.String, ids, true)]);
   seen.acknowledged = { each: [...taken.outputs[0]], error: taken.outputs[1] };

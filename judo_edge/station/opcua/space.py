@@ -57,7 +57,10 @@ class Space:
         """Write a value as the server; its type must be that of the variable."""
         now = datetime.now(timezone.utc)
         data = ua.DataValue(value, StatusCode=ua.StatusCode(status), SourceTimestamp=now)
-        await self.server.write_attribute_value(node, data)
+        space = self.server.iserver.aspace
+        done = await space.write_attribute_value(node.nodeid, ua.AttributeIds.Value, data)
+        if not done.is_good():
+            _log.error("%s cannot be shown: %s", node.nodeid, done.name)
 
     async def link(self, parent: Node, name: str, role: Role, body: Body, empty: Sequence[ua.Variant] = ()) -> None:
         """Let a method of an object run `body`; `empty` are its outputs before Error where it is refused."""
