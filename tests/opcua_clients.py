@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from asyncua.crypto import cert_gen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from asyncua.crypto import cert_gen
 from judo_edge.station.users import Role, UserStore
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def client_certificate(folder, uri=URI):
     return folder / "key.pem", folder / "certificate.pem"
 
 
-def station_file(folder, **opcua):
+def station_file(folder, recipe="lid-7", **opcua):
     """Write a STATION.toml with users and one trusted client; returns its path."""
     _, certificate = client_certificate(folder / "client")
     trusted = folder / "data" / "pki" / "trusted"
@@ -41,7 +41,7 @@ def station_file(folder, **opcua):
     path = folder / "station.toml"
     path.write_text(
         '[station]\nname = "line-1"\ndata = "data"\n'
-        '[[recipes]]\nid = "lid-7"\nbundle = "nano"\nproduct = "lid"\n'
+        f'[[recipes]]\nid = "{recipe}"\nbundle = "nano"\nproduct = "lid"\n'
         f"[opcua]\nis_on = true\nport = 0\n{settings}"
     )
     return path
@@ -57,6 +57,8 @@ def process(*words):
         yield running.stdout.readline().strip()
     finally:
         running.stdin.close()
+        if "tools" in str(words[0]):
+            running.terminate()
         try:
             running.wait(20)
         except subprocess.TimeoutExpired:

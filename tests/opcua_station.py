@@ -1,14 +1,16 @@
-"""A station in memory, and `python -m tests.opcua_station STATION.toml`: the OPC UA server over it.
+"""A station in memory, and `python -m tests.opcua_station STATION.toml [RUN_FOLDER]`: the OPC UA server over it or a hub.
 
 What a part is stands in its id: `nok-1` is bad, `nd-1` not decidable, everything else is good.
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
 from judo_edge.core import Decision
 from judo_edge.errors import StationError
+from judo_edge.station.client import StationClient
 from judo_edge.station.config import station_from_file
 from judo_edge.station.results import (
     Cells,
@@ -26,7 +28,7 @@ from judo_edge.station.results import (
     Status,
     utc_now,
 )
-from judo_edge.station.states import NUMBERS, TRANSITIONS, Command, State
+from judo_edge.station.states import TRANSITIONS, Command, State
 
 DIGEST = "0123456789abcdef0123456789abcdef"
 
@@ -203,13 +205,16 @@ def result_of(job, number):
     )  # fmt: skip
 
 
-async def main(path):
+async def main(path, run_folder):
     from judo_edge.station.opcua.server import OpcuaServer
 
-    config, station = station_from_file(Path(path)), MemoryStation()
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("asyncua").setLevel(logging.ERROR)
+    config = station_from_file(Path(path))
+    station = StationClient(Path(run_folder) / "hub.sock", "opcua") if run_folder else MemoryStation()
     server = OpcuaServer(config, station)
     await server.start()
-    heart = asyncio.create_task(station.heart())
+    heart = asyncio.create_task(asyncio.Event().wait() if run_folder else station.heart())
     print(server.url, flush=True)
     try:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until whoever started this goes
@@ -219,4 +224,4 @@ async def main(path):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))

@@ -211,7 +211,7 @@ async function main() {
   for (const end = Date.now() + 20000; after.Done === before.Done && Date.now() < end; ) after = await readTags();
   seen.tags = { before, after, ack: await value("ns=4;s=Tags.TriggerAck") };
   await write("Trigger", DataType.Boolean, false);
-  const method = await session.call({ objectId: "ns=4;s=Tags", methodId: "ns=4;s=Tags.Acknowledge()",
+  const method = await session.call({ objectId: "ns=4;s=Tags.Methods", methodId: "ns=4;s=Tags.Methods.Acknowledge",
     inputArguments: [variant(DataType.String, after.ResultId)] });
   seen.tags.acknowledged = method.outputArguments[0].value;
 

@@ -107,5 +107,3 @@ class MachineryResults:
 
 def _argument(name: str, data_type: ua.NodeId, is_array: bool = False) -> ua.Argument:
     return ua.Argument(Name=ua.String(name), DataType=data_type, ValueRank=ua.Int32(1 if is_array else -1))
-
-

@@ -97,7 +97,8 @@ class Tags:
             ("PlcHeartbeat", self._heartbeat_written),
         ):
             self._space.server.set_attribute_value_setter(self._nodes[tag_name].nodeid, _setter(written))
-        await self._add_methods(folder)
+        methods = ua.NodeId("Tags.Methods", OWN)
+        await self._add_methods(await folder.add_object(methods, ua.QualifiedName("Methods", OWN)))
 
     async def _add(self, folder: Node, tag: Tag) -> None:
         node_id, name = ua.NodeId(f"Tags.{tag.name}", OWN), ua.QualifiedName(tag.name, OWN)
@@ -123,7 +124,7 @@ class Tags:
         ):
             callback = method_from_body(body, role, empty)
             arguments = [[_argument(*one) for one in side] for side in (inputs, outputs)]
-            node_id = ua.NodeId(f"Tags.{name}()", OWN)
+            node_id = ua.NodeId(f"Tags.Methods.{name}", OWN)
             await folder.add_method(node_id, ua.QualifiedName(name, OWN), callback, *arguments)
 
     async def set(self, **values: Any) -> None:
@@ -289,5 +290,3 @@ def _setter(written: Callable[[Any, Any], None]) -> Any:
 
 def _argument(name: str, variant: ua.VariantType) -> ua.Argument:
     return ua.Argument(Name=ua.String(name), DataType=ua.NodeId(variant.value, 0), ValueRank=ua.Int32(-1))
-
-

@@ -227,5 +227,3 @@ async def link_confirm_all(space: Space, confirmed: Any) -> None:
 
     machine = await space.system.get_child([f"{VISION}:VisionStateMachine", f"{VISION}:ConfirmAll"])
     space.server.link_method(machine, method_from_body(body, Role.ENGINEER, has_error=False))
-
-

@@ -1,0 +1,35 @@
+"""The process that serves OPC UA, speaking to the hub as a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from judo_edge.station.client import StationClient
+from judo_edge.station.config import StationConfig
+from judo_edge.station.opcua import check_installed
+from judo_edge.station.users import FILE_NAME, UserStore
+from judo_edge.station.workers import SOCKET_NAME
+
+URL_FILE = "opcua.url"
+"""In the run folder: where the server is, for a port that the system chose."""
+_log = logging.getLogger(__name__)
+
+
+async def run_opcua(config: StationConfig, run_folder: Path) -> None:
+    """Serve until cancelled. ConfigError for a bad NodeSet, OutputError without a port, DependencyError without asyncua."""
+    check_installed()
+    from judo_edge.station.opcua.server import OpcuaServer
+
+    logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of each client that was refused or went away
+    if not UserStore(config.data / FILE_NAME).list():
+        _log.warning("nobody can log in: add a user by `judo-edge station user add`")
+    async with StationClient(run_folder / SOCKET_NAME, "opcua") as station:
+        server = OpcuaServer(config, station)
+        await server.start()
+        try:
+            (run_folder / URL_FILE).write_text(server.url)
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
