@@ -65,3 +65,19 @@ def process(*words):
             running.kill()
             running.wait()
         running.stdout.close()
+
+
+NODESETS = {
+    "nodeset": "Opc.Ua.MachineVision.NodeSet2.xml",
+    "result_nodeset": "Opc.Ua.Machinery_Result.NodeSet2.xml",
+}
+"""Settings of [opcua] and the files that they want."""
+
+
+def nodesets():
+    """Return paths of the NodeSet files by setting; empty where there are none."""
+    for folder in (ROOT.parent / "shared/data/opcua", ROOT / "tests/node/node_modules/node-opcua-nodesets/nodesets"):
+        found = {setting: folder / name for setting, name in NODESETS.items()}
+        if all(path.is_file() for path in found.values()):
+            return found
+    return {}

@@ -1,4 +1,4 @@
-"""A station in memory, and `python -m tests.opcua_station STATION.toml [RUN_FOLDER]`: the OPC UA server over it or a hub.
+"""A station in memory; `python -m tests.opcua_station STATION.toml [RUN_FOLDER]`: the OPC UA server over it or a hub.
 
 What a part is stands in its id: `nok-1` is bad, `nd-1` not decidable, everything else is good.
 """

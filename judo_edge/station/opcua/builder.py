@@ -66,8 +66,10 @@ class _Builder:
         for source, kind, target in self._references:
             await self._refer(source, kind, target)
         for node in self._binary:
-            rows = self._rows.get(node, [])
-            if rows or self._binary[node]:
+            rows = self._rows.get(node) or self._rows.get(
+                self._parents[node], []
+            )  # a definition holds inherited fields
+            if rows:
                 is_enum = bool(rows) and rows[0][0] == "Value"
                 definition = _enum(rows) if is_enum else self._structure(rows, node)
                 await self._write(node, ua.AttributeIds.DataTypeDefinition, definition)
@@ -211,7 +213,7 @@ def variable_attributes(data_type: ua.NodeId, value: ua.Variant, is_array: bool 
     attributes = ua.VariableAttributes()
     attributes.DataType, attributes.Value = data_type, value
     attributes.ValueRank = ua.ValueRank.OneDimension if is_array else ua.ValueRank.Scalar
-    attributes.ArrayDimensions = [ua.UInt32(0)] if is_array else None  # type: ignore[assignment]
+    attributes.ArrayDimensions = [ua.UInt32(0)] if is_array else None
     attributes.AccessLevel = attributes.UserAccessLevel = ua.AccessLevel.CurrentRead.mask
     attributes.Historizing = False
     return attributes

@@ -5,15 +5,24 @@ NodeSet files are the user's own; none is part of judo-edge.
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from asyncua import Server
+from asyncua import Server, ua
 
 from judo_edge.errors import ConfigError, first_line
 from judo_edge.station.opcua import MACHINE_VISION, MACHINERY_RESULT, STATION
 from judo_edge.station.opcua.builder import build_from_table
-from judo_edge.station.opcua.types import register_types
+from judo_edge.station.opcua.types import (
+    BinaryIdBaseDataType,
+    ConfigurationIdDataType,
+    RecipeIdExternalDataType,
+    RecipeIdInternalDataType,
+    encoding_of,
+    register_types,
+)
 
 _TABLES = {MACHINE_VISION: "machine_vision.txt", MACHINERY_RESULT: "machinery_result.txt"}
 _UA = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
@@ -24,6 +33,7 @@ _MAX_BYTES = 64 << 20
 
 async def add_types(server: Server, machine_vision: Path | None, machinery_result: Path | None) -> None:
     """Register the namespaces as 2, 3 and 4 and add the types. ConfigError names a file that is no such NodeSet."""
+    logging.getLogger("asyncua.ua.uatypes").setLevel(logging.ERROR)  # warns of names that two specifications share
     for uri in (MACHINE_VISION, MACHINERY_RESULT, STATION):
         await server.register_namespace(uri)
     for uri, path in ((MACHINE_VISION, machine_vision), (MACHINERY_RESULT, machinery_result)):
@@ -32,6 +42,8 @@ async def add_types(server: Server, machine_vision: Path | None, machinery_resul
             await build_from_table(server, Path(__file__).with_name(_TABLES[uri]), index)
         else:
             await _import(server, path, uri)
+    if machine_vision is not None:
+        await _define_subtypes(server)
     register_types()
 
 
@@ -43,6 +55,16 @@ async def _import(server: Server, path: Path, uri: str) -> None:
     except Exception as error:
         found = f"{path} cannot be read as a NodeSet: {first_line(error)}"
         raise ConfigError(found, f"the NodeSet2 file of {uri}", "leave the setting out") from error
+
+
+async def _define_subtypes(server: Server) -> None:
+    """Give the subtypes without fields of their own a definition, which is what clients read; the file has none."""
+    base = await server.get_node(BinaryIdBaseDataType.data_type).read_data_type_definition()
+    for cls in (RecipeIdExternalDataType, RecipeIdInternalDataType, ConfigurationIdDataType):
+        definition = replace(base, DefaultEncodingId=encoding_of(cls), BaseDataType=BinaryIdBaseDataType.data_type)
+        node = server.get_node(cls.data_type)
+        value = ua.DataValue(ua.Variant(definition, ua.VariantType.ExtensionObject))
+        await node.write_attribute(ua.AttributeIds.DataTypeDefinition, value)
 
 
 def _drop_own_values(root: ElementTree.Element) -> None:

@@ -124,7 +124,7 @@ class RecipeManagement:
 
     async def _made_ready(self, name: str, internal: str) -> Recipe | None:
         """Prepare a recipe; None when that is still going on."""
-        task = asyncio.create_task(self._space.station.prepare(name, internal))  # type: ignore[arg-type]
+        task = asyncio.create_task(self._space.station.prepare(name, internal))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         done, _ = await asyncio.wait({task}, timeout=MOMENT)

@@ -71,7 +71,7 @@ def vision_from_result(result: Result, configuration: types.ConfigurationIdDataT
         ExternalConfigurationId=configuration,
         InternalConfigurationId=configuration,
         JobId=types.JobIdDataType(Id=ua.String(result.job_id)),
-        CreationTime=time_from_text(result.created),  # type: ignore[arg-type]
+        CreationTime=time_from_text(result.created),
         ProcessingTimes=types.ProcessingTimesDataType(**_times(result)),
         ResultContent=content_from_result(result),
     )
@@ -93,14 +93,14 @@ def machinery_from_result(result: Result, configuration: str) -> types.Machinery
         ExternalConfigurationId=ua.String(configuration),
         InternalConfigurationId=ua.String(configuration),
         JobId=ua.String(result.job_id),
-        CreationTime=time_from_text(result.created),  # type: ignore[arg-type]
+        CreationTime=time_from_text(result.created),
         ProcessingTimes=types.MachineryProcessingTimesDataType(**_times(result)),
         ResultEvaluation=EVALUATIONS[result.decision],
         ResultEvaluationCode=ua.Int64(result.code),
         ResultEvaluationDetails=ua.LocalizedText(result.reason),
     )
     content = content_from_result(result)
-    return types.MachineryResultDataType(ResultMetaData=meta, ResultContent=content)  # type: ignore[arg-type]
+    return types.MachineryResultDataType(ResultMetaData=meta, ResultContent=content)
 
 
 def external_id(name: str) -> types.RecipeIdExternalDataType:

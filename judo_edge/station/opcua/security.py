@@ -97,14 +97,8 @@ class TrustList:
         return self._trust_all or der in set(self._certificates())
 
     def _certificates(self) -> list[bytes]:
-        found = []
-        for path in sorted(self._trusted.iterdir()):
-            try:
-                if path.is_file() and path.stat().st_size <= _MAX_CERTIFICATE:
-                    found.append(_der_from_file(path))
-            except (OSError, ValueError):
-                _log.warning("%s holds no certificate", path)
-        return found
+        found = [_der_from_file(path) for path in sorted(self._trusted.iterdir())]
+        return [der for der in found if der]
 
     async def check(self, certificate: x509.Certificate, application: ua.ApplicationDescription) -> None:
         """Refuse a session whose certificate is out of date, of another application, or not trusted."""
@@ -167,7 +161,8 @@ def _certificate(key_file: Path, config: StationConfig, hosts: Sequence[str]) ->
     uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     title = f"judo-edge {config.station.name}"[:64]
     made = cert_gen.generate_self_signed_app_certificate(key, title, {}, names, uses, days=_DAYS)
-    return made.public_bytes(serialization.Encoding.DER)
+    der: bytes = made.public_bytes(serialization.Encoding.DER)
+    return der
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -196,10 +191,15 @@ def _uris(certificate: x509.Certificate) -> list[str]:
 
 
 def _der_from_file(path: Path) -> bytes:
-    data = path.read_bytes()
-    if b"-----BEGIN CERTIFICATE-----" in data:
-        return x509.load_pem_x509_certificate(data).public_bytes(serialization.Encoding.DER)
-    return x509.load_der_x509_certificate(data).public_bytes(serialization.Encoding.DER)
+    """Return the certificate in a file, nothing when it holds none."""
+    try:
+        data = path.read_bytes() if path.stat().st_size <= _MAX_CERTIFICATE else b""
+        is_pem = b"-----BEGIN CERTIFICATE-----" in data
+        found = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
+    except (OSError, ValueError):
+        _log.warning("%s holds no certificate", path)
+        return b""
+    return found.public_bytes(serialization.Encoding.DER)
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -31,7 +31,6 @@ CALLER: ContextVar[User | None] = ContextVar("caller", default=None)
 """Who called the method that is running."""
 
 Body = Callable[..., Awaitable[Sequence[ua.Variant]]]
-Result = list[ua.Variant] | ua.StatusCode
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +93,7 @@ class HandleBook:
 def method_from_body(body: Body, role: Role, empty: Sequence[ua.Variant] = (), has_error: bool = True) -> Any:
     """Return the callback that asyncua calls: checks the role, unwraps arguments, answers errors by number."""
 
-    async def call(_: ua.NodeId, *arguments: ua.Variant) -> Result:
+    async def call(_: ua.NodeId, *arguments: ua.Variant) -> Any:
         caller = CALLER.get()
         if caller is None or not caller.role.covers(role):
             return ua.StatusCode(ua.StatusCodes.BadUserAccessDenied)

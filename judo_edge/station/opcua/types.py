@@ -18,6 +18,8 @@ VISION, RESULT = 2, 3
 EPOCH = datetime(1601, 1, 1, tzinfo=timezone.utc)
 """What stands for a time that is not known: the zero of OPC UA's clock."""
 
+_NO_TEXT, _ZERO = ua.String(""), ua.Int32(0)
+
 
 class SystemStateDataType(IntEnum):
     """States of equipment after SEMI E10."""
@@ -49,8 +51,8 @@ class ResultEvaluationEnum(IntEnum):
 class BinaryIdBaseDataType:
     """An id with version and hash; recipes and configurations have subtypes of it."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
-    Id: ua.String = ua.String("")
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
+    Id: ua.String = _NO_TEXT
     Version: ua.String | None = None
     Hash: ua.ByteString | None = None
     HashAlgorithm: ua.String | None = None
@@ -83,8 +85,8 @@ class ConfigurationIdDataType(BinaryIdBaseDataType):
 class MeasIdDataType:
     """Name of a measurement."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
-    Id: ua.String = ua.String("")
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
+    Id: ua.String = _NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3015, VISION)
 
@@ -93,8 +95,8 @@ class MeasIdDataType:
 class PartIdDataType:
     """Serial number of a part."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
-    Id: ua.String = ua.String("")
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
+    Id: ua.String = _NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3004, VISION)
 
@@ -103,8 +105,8 @@ class PartIdDataType:
 class ProductIdDataType:
     """Name of a product."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
-    Id: ua.String = ua.String("")
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
+    Id: ua.String = _NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3003, VISION)
 
@@ -121,7 +123,7 @@ class ProductDataType:
 class JobIdDataType:
     """Name of a job."""
 
-    Id: ua.String = ua.String("")
+    Id: ua.String = _NO_TEXT
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3016, VISION)
 
 
@@ -129,7 +131,7 @@ class JobIdDataType:
 class ResultIdDataType:
     """Name of a result."""
 
-    Id: ua.String = ua.String("")
+    Id: ua.String = _NO_TEXT
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3021, VISION)
 
 
@@ -137,7 +139,7 @@ class ResultIdDataType:
 class ProcessingTimesDataType:
     """When a job was worked on; durations in milliseconds."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
     StartTime: ua.DateTime = EPOCH
     EndTime: ua.DateTime = EPOCH
     AcquisitionDuration: ua.Double | None = None
@@ -149,7 +151,7 @@ class ProcessingTimesDataType:
 class ConfigurationDataType:
     """A configuration and when it was last changed."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
     HasTransferableDataOnFile: ua.Boolean | None = None
     ExternalId: ConfigurationIdDataType | None = None
     InternalId: ConfigurationIdDataType = field(default_factory=ConfigurationIdDataType)
@@ -161,7 +163,7 @@ class ConfigurationDataType:
 class SystemStateDescriptionDataType:
     """SEMI E10 state of the station."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
     State: SystemStateDataType = SystemStateDataType.SBY_2
     StateDescription: ua.String | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3024, VISION)
@@ -171,12 +173,12 @@ class SystemStateDescriptionDataType:
 class ResultDataType:
     """A result after OPC 40100-1; the verdict is in ResultContent."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
     ResultId: ResultIdDataType = field(default_factory=ResultIdDataType)
     HasTransferableDataOnFile: ua.Boolean | None = None
     IsPartial: ua.Boolean = False
     IsSimulated: ua.Boolean | None = None
-    ResultState: ua.Int32 = ua.Int32(0)
+    ResultState: ua.Int32 = _ZERO
     MeasId: MeasIdDataType | None = None
     PartId: PartIdDataType | None = None
     ExternalRecipeId: RecipeIdExternalDataType | None = None
@@ -195,7 +197,7 @@ class ResultDataType:
 class MachineryProcessingTimesDataType:
     """ProcessingTimesDataType of 40001-101; durations in milliseconds."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
     StartTime: ua.DateTime = EPOCH
     EndTime: ua.DateTime = EPOCH
     AcquisitionDuration: ua.Double | None = None
@@ -207,8 +209,8 @@ class MachineryProcessingTimesDataType:
 class ResultMetaDataType:
     """What 40001-101 says of a result, the verdict on the part (ResultEvaluation) among it."""
 
-    Encoding: ua.UInt32 = field(default=ua.UInt32(0), repr=False, compare=False)
-    ResultId: ua.String = ua.String("")
+    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
+    ResultId: ua.String = _NO_TEXT
     HasTransferableDataOnFile: ua.Boolean | None = None
     IsPartial: ua.Boolean | None = None
     IsSimulated: ua.Boolean | None = None
@@ -235,12 +237,12 @@ class ResultMetaDataType:
 class MachineryResultDataType:
     """ResultDataType of 40001-101: ResultMetaData may be of a subtype, so it travels as an extension object."""
 
-    ResultMetaData: ua.ExtensionObject = field(default_factory=ResultMetaDataType)  # type: ignore[assignment]
+    ResultMetaData: ua.ExtensionObject = field(default_factory=ResultMetaDataType)
     ResultContent: list[ua.Variant] = field(default_factory=list)
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3008, RESULT)
 
 
-_BINARY: dict[type[Any], int] = {
+BINARY: dict[type[Any], int] = {
     BinaryIdBaseDataType: 5027,
     RecipeIdExternalDataType: 5002,
     RecipeIdInternalDataType: 5268,
@@ -264,12 +266,15 @@ _BINARY: dict[type[Any], int] = {
 
 def register_types() -> None:
     """Tell asyncua of the classes; done again after a NodeSet was read, which registers its own."""
-    for cls, binary in _BINARY.items():
-        data_type: ua.NodeId = cls.data_type
-        encoding = ua.NodeId(binary, data_type.NamespaceIndex)
-        ua.register_extension_object(cls.__name__, encoding, cls, data_type)
+    for cls in BINARY:
+        ua.register_extension_object(cls.__name__, encoding_of(cls), cls, cls.data_type)
     ua.register_enum("SystemStateDataType", ua.NodeId(3023, VISION), SystemStateDataType)
     ua.register_enum("ResultEvaluationEnum", ua.NodeId(3002, RESULT), ResultEvaluationEnum)
+
+
+def encoding_of(cls: type[Any]) -> ua.NodeId:
+    """Return the node of a structure's binary encoding."""
+    return ua.NodeId(BINARY[cls], cls.data_type.NamespaceIndex)
 
 
 def is_absent(value: Any) -> bool:

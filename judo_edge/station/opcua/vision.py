@@ -9,7 +9,7 @@ from typing import Any
 from asyncua import Node, ua
 
 from judo_edge.station.opcua import events, types
-from judo_edge.station.opcua.space import OWN, Space, structure, text, uint32
+from judo_edge.station.opcua.space import OWN, Space, method_from_body, structure, text, uint32
 from judo_edge.station.opcua.types import VISION, SystemStateDataType, id_of, is_absent
 from judo_edge.station.results import JobRequest, StationEvent, Status
 from judo_edge.station.states import NUMBERS, OPERATIONAL_NUMBER, State
@@ -84,18 +84,29 @@ class StateMachine:
 
     async def _link(self, upper: Node, lower: Node) -> None:
         link, station, v = self._space.link, self._space.station, VISION
-        await link(upper, f"{v}:Halt", Role.ENGINEER, _told(station.halt))
-        await link(upper, f"{v}:Reset", Role.ENGINEER, _told(station.reset))
+        await link(upper, f"{v}:Halt", Role.ENGINEER, self._told(station.halt))
+        await link(upper, f"{v}:Reset", Role.ENGINEER, self._told(station.reset))
         await link(upper, f"{v}:SelectModeAutomatic", Role.ENGINEER, self._select)
-        await link(lower, f"{v}:Stop", Role.OPERATOR, _told(station.stop))
-        await link(lower, f"{v}:Abort", Role.OPERATOR, _told(station.abort))
+        await link(lower, f"{v}:Stop", Role.OPERATOR, self._told(station.stop))
+        await link(lower, f"{v}:Abort", Role.OPERATOR, self._told(station.abort))
         await link(lower, f"{v}:SimulationMode", Role.ENGINEER, self._simulate)
         no_job = (structure(types.JobIdDataType()),)
         await link(lower, f"{v}:StartSingleJob", Role.OPERATOR, self._start_single, no_job)
         await link(lower, f"{v}:StartContinuous", Role.OPERATOR, self._start_continuous, no_job)
 
+    def _told(self, command: Any) -> Any:
+        """Return a method that gives a command and answers when the new state can be read."""
+
+        async def body(cause: int, description: str | None) -> Sequence[ua.Variant]:
+            await command(int(cause or 0), description or "")
+            await self.show(await self._space.station.status())
+            return ()
+
+        return body
+
     async def _select(self) -> Sequence[ua.Variant]:
         await self._space.station.select_automatic()
+        await self.show(await self._space.station.status())
         return ()
 
     async def _simulate(self, activate: bool, cause: int, description: str) -> Sequence[ua.Variant]:
@@ -171,10 +182,9 @@ class StateMachine:
 
     def _fields(self, name: str, number: int, source: str, target: str) -> events.Fields:
         fields: dict[str, tuple[Any, ua.VariantType]] = {}
-        rows = (("Transition", name, self._transition_id(name), number),)
-        states = [(State(one).value, NUMBERS[State(one)]) for one in (source, target)]
-        for field, (state, state_number) in zip(("FromState", "ToState"), states, strict=True):
-            rows = (*rows, (field, state, self._ids[state], state_number))
+        rows = [("Transition", name, self._transition_id(name), number)]
+        for field, state in (("FromState", source), ("ToState", target)):
+            rows.append((field, state, self._ids[state], NUMBERS[State(state)]))
         for field, shown, node_id, own_number in rows:
             fields[field] = (ua.LocalizedText(shown), _V.LocalizedText)
             fields[f"{field}/Id"] = (node_id, _V.NodeId)
@@ -198,14 +208,6 @@ async def _variable(parent: Node, name: str, value: ua.Variant) -> Node:
     return await parent.add_property(node_id, ua.QualifiedName(name, 0), value.Value, value.VariantType)
 
 
-def _told(command: Any) -> Any:
-    async def body(cause: int, description: str | None) -> Sequence[ua.Variant]:
-        await command(int(cause or 0), description or "")
-        return ()
-
-    return body
-
-
 def _equipment(state: State) -> tuple[SystemStateDataType, str]:
     if state in (State.SINGLE_EXECUTION, State.CONTINUOUS_EXECUTION):
         return SystemStateDataType.PRD_1, "inspecting"
@@ -218,7 +220,6 @@ def _equipment(state: State) -> tuple[SystemStateDataType, str]:
 
 async def link_confirm_all(space: Space, confirmed: Any) -> None:
     """Let ConfirmAll acknowledge every condition; it has no outputs, so a refusal is only logged."""
-    from judo_edge.station.opcua.space import method_from_body
 
     async def body(comment: Any) -> Sequence[ua.Variant]:
         words = "" if is_absent(comment) else getattr(comment, "Text", "") or ""

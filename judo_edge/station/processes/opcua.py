@@ -18,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 async def run_opcua(config: StationConfig, run_folder: Path) -> None:
-    """Serve until cancelled. ConfigError for a bad NodeSet, OutputError without a port, DependencyError without asyncua."""
+    """Serve until cancelled.
+
+    Raises ConfigError for a NodeSet that cannot be read, OutputError without a port, DependencyError without asyncua.
+    """
     check_installed()
     from judo_edge.station.opcua.server import OpcuaServer
 
