@@ -18,6 +18,7 @@ from judo_edge.station.opcua.builder import build_from_table
 from judo_edge.station.opcua.types import (
     BinaryIdBaseDataType,
     ConfigurationIdDataType,
+    MachineryResultDataType,
     RecipeIdExternalDataType,
     RecipeIdInternalDataType,
     encoding_of,
@@ -44,6 +45,8 @@ async def add_types(server: Server, machine_vision: Path | None, machinery_resul
             await _import(server, path, uri)
     if machine_vision is not None:
         await _define_subtypes(server)
+    if machinery_result is not None:
+        await _allow_subtypes(server)
     register_types()
 
 
@@ -62,9 +65,21 @@ async def _define_subtypes(server: Server) -> None:
     base = await server.get_node(BinaryIdBaseDataType.data_type).read_data_type_definition()
     for cls in (RecipeIdExternalDataType, RecipeIdInternalDataType, ConfigurationIdDataType):
         definition = replace(base, DefaultEncodingId=encoding_of(cls), BaseDataType=BinaryIdBaseDataType.data_type)
-        node = server.get_node(cls.data_type)
-        value = ua.DataValue(ua.Variant(definition, ua.VariantType.ExtensionObject))
-        await node.write_attribute(ua.AttributeIds.DataTypeDefinition, value)
+        await _write_definition(server, cls.data_type, definition)
+
+
+async def _allow_subtypes(server: Server) -> None:
+    """Say again that ResultMetaData may be of a subtype, which asyncua's import loses; it is encoded accordingly."""
+    data_type = MachineryResultDataType.data_type
+    definition = await server.get_node(data_type).read_data_type_definition()
+    definition.StructureType = ua.StructureType.StructureWithSubtypedValues
+    definition.Fields[0].IsOptional = True
+    await _write_definition(server, data_type, definition)
+
+
+async def _write_definition(server: Server, data_type: ua.NodeId, definition: ua.StructureDefinition) -> None:
+    value = ua.DataValue(ua.Variant(definition, ua.VariantType.ExtensionObject))
+    await server.get_node(data_type).write_attribute(ua.AttributeIds.DataTypeDefinition, value)
 
 
 def _drop_own_values(root: ElementTree.Element) -> None:
