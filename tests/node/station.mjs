@@ -224,5 +224,5 @@ async function main() {
   return seen;
 }
 
-main().then((seen) => { console.log(JSON.stringify(seen)); process.exit(0); },
+main().then((seen) => process.stdout.write(`${JSON.stringify(seen)}\n`, () => process.exit(0)),
   (error) => { console.error(error); process.exit(1); });

@@ -71,7 +71,7 @@ class _Builder:
             )  # a definition holds inherited fields
             if rows:
                 is_enum = bool(rows) and rows[0][0] == "Value"
-                definition = _enum(rows) if is_enum else self._structure(rows, node)
+                definition = _enum(rows) if is_enum else self._structure(rows, self._binary[node])
                 await self._write(node, ua.AttributeIds.DataTypeDefinition, definition)
 
     def _id(self, word: str) -> ua.NodeId:
@@ -158,7 +158,8 @@ class _Builder:
         for kind, _, target in (word.partition("=") for word in words):
             self._references.append((node, _REFERENCES[kind], self._id(target)))
 
-    def _structure(self, rows: list[list[str]], node: ua.NodeId) -> ua.StructureDefinition:
+    def _structure(self, rows: list[list[str]], binary: ua.NodeId | None) -> ua.StructureDefinition:
+        """Return a definition with inherited fields, so its base is Structure: see `nodeset`."""
         fields = [
             ua.StructureField(
                 Name=ua.String(row[1]),
@@ -173,8 +174,9 @@ class _Builder:
             kind = ua.StructureType.StructureWithSubtypedValues
         elif any(row[2] == "O" for row in rows):
             kind = ua.StructureType.StructureWithOptionalFields
-        binary, parent = self._binary[node] or ua.NodeId(), self._parents[node]
-        return ua.StructureDefinition(DefaultEncodingId=binary, BaseDataType=parent, StructureType=kind, Fields=fields)
+        return ua.StructureDefinition(
+            DefaultEncodingId=binary or ua.NodeId(), BaseDataType=ua.NodeId(22, 0), StructureType=kind, Fields=fields
+        )
 
     async def _node(
         self,

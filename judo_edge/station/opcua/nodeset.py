@@ -61,10 +61,13 @@ async def _import(server: Server, path: Path, uri: str) -> None:
 
 
 async def _define_subtypes(server: Server) -> None:
-    """Give the subtypes without fields of their own a definition, which is what clients read; the file has none."""
+    """Give the subtypes without fields of their own a definition, which is what clients read; the file has none.
+
+    Its base is Structure: node-opcua reads inherited fields twice when it meets a subtype before its base.
+    """
     base = await server.get_node(BinaryIdBaseDataType.data_type).read_data_type_definition()
     for cls in (RecipeIdExternalDataType, RecipeIdInternalDataType, ConfigurationIdDataType):
-        definition = replace(base, DefaultEncodingId=encoding_of(cls), BaseDataType=BinaryIdBaseDataType.data_type)
+        definition = replace(base, DefaultEncodingId=encoding_of(cls))
         await _write_definition(server, cls.data_type, definition)
 
 
