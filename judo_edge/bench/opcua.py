@@ -6,6 +6,7 @@ Knows of the server only what `judo-edge opcua describe` tells: NodeIds. The clo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def measure(
     except ModuleNotFoundError as error:
         found = "this measurement needs asyncua"
         raise DependencyError(found, "the extra opcua", "pip install 'judo-edge[opcua]'") from error
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it tells what is raised as well
     key, certificate = own_certificate(pki, note)
     try:
         return asyncio.run(_measured(url, user, password, rate, seconds, key, certificate))

@@ -21,6 +21,8 @@ from judo_edge.station.opcua.types import is_absent
 from judo_edge.station.results import Condition, Severity
 from judo_edge.station.users import Role
 
+PLC = "plc"
+"""Name of the condition that this server itself raises."""
 _V = ua.VariantType
 _ACKNOWLEDGE, _CONFIRM, _REFRESH, _REFRESH_2 = 9111, 9113, 3875, 12912
 """Methods of the base types, which clients call with the condition's node as object."""
@@ -52,7 +54,7 @@ class Conditions:
     async def show(self, conditions: Sequence[Condition]) -> None:
         """Show all conditions of a station; what is no longer among them is over."""
         there = {one.name: one for one in conditions}
-        for name in [name for name in self._known if name not in there and not name.startswith("plc")]:
+        for name in [name for name in self._known if name not in there and name != PLC]:
             await self.changed(self._known[name].model_copy(update={"is_active": False, "is_acknowledged": True}))
         for condition in conditions:
             if self._known.get(condition.name) != condition:
@@ -62,6 +64,7 @@ class Conditions:
         """Tell of a condition that was raised, changed or is over."""
         if self._is_acknowledged(condition) and not condition.is_active:
             self._known.pop(condition.name, None)
+            self._acknowledged.discard((condition.name, condition.since))
         else:
             self._known[condition.name] = condition
         node_id = await self._node_of(condition)

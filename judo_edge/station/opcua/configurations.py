@@ -12,8 +12,9 @@ from asyncua import ua
 from judo_edge.errors import StationError
 from judo_edge.station.config import StationConfig
 from judo_edge.station.opcua import types
+from judo_edge.station.opcua.basetypes import VISION
 from judo_edge.station.opcua.space import OWN, Space, boolean, structure, uint32
-from judo_edge.station.opcua.types import VISION, id_of
+from judo_edge.station.opcua.types import id_of
 from judo_edge.station.users import Role
 
 _V = ua.VariantType

@@ -17,9 +17,10 @@ from typing import Any
 from asyncua import ua
 from asyncua.common.event_objects import BaseEvent
 
+from judo_edge.station.opcua.basetypes import VISION
 from judo_edge.station.opcua.records import time_from_text
 from judo_edge.station.opcua.space import Space
-from judo_edge.station.opcua.types import VISION, ResultDataType
+from judo_edge.station.opcua.types import ResultDataType
 
 JOB_STARTED, STATE_CHANGED, ERROR, ERROR_RESOLVED = 1013, 1018, 1019, 1020
 RECIPE_PREPARED, READY, RESULT_READY, ACQUISITION_DONE = 1022, 1023, 1024, 1025

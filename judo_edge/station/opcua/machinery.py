@@ -8,11 +8,12 @@ from typing import Any
 from asyncua import Node, ua
 
 from judo_edge.errors import StationError
-from judo_edge.station.opcua import SINK, types
+from judo_edge.station.opcua import SINK, machinerytypes
+from judo_edge.station.opcua.basetypes import RESULT
 from judo_edge.station.opcua.configurations import configuration_id
 from judo_edge.station.opcua.records import machinery_from_result
 from judo_edge.station.opcua.space import OWN, Space, structure, uint32
-from judo_edge.station.opcua.types import RESULT, id_of
+from judo_edge.station.opcua.types import id_of
 from judo_edge.station.results import Result, ResultQuery
 from judo_edge.station.users import Role
 
@@ -39,8 +40,8 @@ class MachineryResults:
         await self._link(node)
         folder = await node.get_child([f"{RESULT}:Results"])
         latest, qualified = ua.NodeId("MachineryResults.Latest", OWN), ua.QualifiedName("Latest", OWN)
-        data_type = types.MachineryResultDataType.data_type
-        empty = types.MachineryResultDataType()
+        data_type = machinerytypes.MachineryResultDataType.data_type
+        empty = machinerytypes.MachineryResultDataType()
         self._latest = await folder.add_variable(latest, qualified, empty, _V.ExtensionObject, datatype=data_type)
 
     async def _drop_unsupported(self, node: Node) -> None:
@@ -62,7 +63,7 @@ class MachineryResults:
 
     async def _link(self, node: Node) -> None:
         link, r = self._space.link, RESULT
-        nothing = (uint32(0), structure(types.MachineryResultDataType()))
+        nothing = (uint32(0), structure(machinerytypes.MachineryResultDataType()))
         await link(node, f"{r}:GetLatestResult", Role.OPERATOR, self._get_latest, nothing)
         await link(node, f"{r}:GetResultById", Role.OPERATOR, self._by_id, nothing)
         ids = ua.Variant([], _V.String, is_array=True)
@@ -76,7 +77,7 @@ class MachineryResults:
         if self._latest is not None:
             await self._space.write(self._latest, structure(self._record(result)))
 
-    def _record(self, result: Result) -> types.MachineryResultDataType:
+    def _record(self, result: Result) -> machinerytypes.MachineryResultDataType:
         return machinery_from_result(result, self._configuration)
 
     async def _get_latest(self, timeout: int) -> Sequence[ua.Variant]:

@@ -15,10 +15,10 @@ from asyncua import Server, ua
 from judo_edge.errors import ConfigError, first_line
 from judo_edge.station.opcua import MACHINE_VISION, MACHINERY_RESULT, STATION
 from judo_edge.station.opcua.builder import build_from_table
+from judo_edge.station.opcua.machinerytypes import MachineryResultDataType
 from judo_edge.station.opcua.types import (
     BinaryIdBaseDataType,
     ConfigurationIdDataType,
-    MachineryResultDataType,
     RecipeIdExternalDataType,
     RecipeIdInternalDataType,
     encoding_of,

@@ -13,9 +13,10 @@ from asyncua import Node, ua
 
 from judo_edge.errors import StationError
 from judo_edge.station.opcua import types
+from judo_edge.station.opcua.basetypes import VISION
 from judo_edge.station.opcua.records import external_id, internal_id_of, time_from_text
 from judo_edge.station.opcua.space import OWN, Space, boolean, structure, uint32
-from judo_edge.station.opcua.types import VISION, id_of, is_absent
+from judo_edge.station.opcua.types import id_of, is_absent
 from judo_edge.station.results import Recipe
 from judo_edge.station.users import Role
 

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from asyncua import ua
 
 from judo_edge.core import Decision
-from judo_edge.station.opcua import types
-from judo_edge.station.opcua.types import ResultEvaluationEnum
+from judo_edge.station.opcua import machinerytypes, types
+from judo_edge.station.opcua.basetypes import EPOCH, ResultEvaluationEnum
 from judo_edge.station.results import Recipe, Result
 
 EVALUATIONS = {
@@ -77,9 +77,9 @@ def vision_from_result(result: Result, configuration: types.ConfigurationIdDataT
     )
 
 
-def machinery_from_result(result: Result, configuration: str) -> types.MachineryResultDataType:
+def machinery_from_result(result: Result, configuration: str) -> machinerytypes.MachineryResultDataType:
     """Return a result as OPC 40001-101 writes it, with the verdict in ResultEvaluation."""
-    meta = types.ResultMetaDataType(
+    meta = machinerytypes.ResultMetaDataType(
         ResultId=ua.String(result.result_id),
         HasTransferableDataOnFile=False,
         IsPartial=False,
@@ -94,13 +94,13 @@ def machinery_from_result(result: Result, configuration: str) -> types.Machinery
         InternalConfigurationId=ua.String(configuration),
         JobId=ua.String(result.job_id),
         CreationTime=time_from_text(result.created),
-        ProcessingTimes=types.MachineryProcessingTimesDataType(**_times(result)),
+        ProcessingTimes=machinerytypes.MachineryProcessingTimesDataType(**_times(result)),
         ResultEvaluation=EVALUATIONS[result.decision],
         ResultEvaluationCode=ua.Int64(result.code),
         ResultEvaluationDetails=ua.LocalizedText(result.reason),
     )
     content = content_from_result(result)
-    return types.MachineryResultDataType(ResultMetaData=meta, ResultContent=content)
+    return machinerytypes.MachineryResultDataType(ResultMetaData=meta, ResultContent=content)
 
 
 def external_id(name: str) -> types.RecipeIdExternalDataType:
@@ -131,7 +131,7 @@ def time_from_text(written: str) -> datetime:
     try:
         found = datetime.fromisoformat(written)
     except ValueError:
-        return types.EPOCH
+        return EPOCH
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 

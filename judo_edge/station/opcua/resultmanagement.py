@@ -10,11 +10,12 @@ from asyncua import Node, ua
 
 from judo_edge.errors import StationError
 from judo_edge.station.opcua import types
+from judo_edge.station.opcua.basetypes import VISION
 from judo_edge.station.opcua.configurations import configuration_id
 from judo_edge.station.opcua.events import RESULT_TYPES
 from judo_edge.station.opcua.records import vision_from_result
 from judo_edge.station.opcua.space import OWN, Space, boolean, structure, uint32
-from judo_edge.station.opcua.types import VISION, id_of
+from judo_edge.station.opcua.types import id_of
 from judo_edge.station.results import Result, ResultQuery, ResultState
 from judo_edge.station.users import Role
 

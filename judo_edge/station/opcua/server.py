@@ -18,18 +18,20 @@ from judo_edge.errors import JudoEdgeError, OutputError
 from judo_edge.station.api import StationApi
 from judo_edge.station.config import StationConfig
 from judo_edge.station.opcua import events
+from judo_edge.station.opcua.basetypes import EPOCH
 from judo_edge.station.opcua.conditions import Conditions
 from judo_edge.station.opcua.configurations import ConfigurationManagement
 from judo_edge.station.opcua.events import Emitter, structures
 from judo_edge.station.opcua.machinery import MachineryResults
 from judo_edge.station.opcua.nodeset import add_types
+from judo_edge.station.opcua.plcwatch import watch_plc
 from judo_edge.station.opcua.recipes import RecipeManagement
 from judo_edge.station.opcua.records import external_id, internal_id_of
 from judo_edge.station.opcua.resultmanagement import ResultManagement
 from judo_edge.station.opcua.security import application_uri, secure
 from judo_edge.station.opcua.space import Space
 from judo_edge.station.opcua.tags import Tags
-from judo_edge.station.opcua.types import EPOCH, JobIdDataType
+from judo_edge.station.opcua.types import JobIdDataType
 from judo_edge.station.opcua.vision import StateMachine, add_system, link_confirm_all
 from judo_edge.station.results import (
     Condition,
@@ -37,15 +39,13 @@ from judo_edge.station.results import (
     Recipe,
     Result,
     ResultQuery,
-    Severity,
     StationEvent,
     Status,
-    utc_now,
 )
 from judo_edge.station.states import State
 
-RETRY, SILENCE, TICK = 0.5, 3.5, 0.5
-"""Seconds until the station is asked again; without a heartbeat until it counts as away; between looks at the PLC."""
+RETRY, SILENCE = 0.5, 3.5
+"""Seconds until the station is asked again; without a heartbeat until it counts as away."""
 _JOB_EVENTS = {
     EventKind.JOB_STARTED: (events.JOB_STARTED, "job started"),
     EventKind.ACQUISITION_DONE: (events.ACQUISITION_DONE, "the part may leave"),
@@ -70,7 +70,6 @@ class OpcuaServer:
         self._conditions = Conditions(self._space, self._emitter)
         self._tasks: list[asyncio.Task[None]] = []
         self._last: int | None = None
-        self._is_plc_alive = True
         self.port = config.opcua.port
 
     async def build(self) -> None:
@@ -92,7 +91,10 @@ class OpcuaServer:
         """Listen, and follow the station; OutputError when the port cannot be had."""
         await self.build()
         await self._listen()
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._tick())]
+        self._tasks = [
+            asyncio.create_task(self._follow()),
+            asyncio.create_task(watch_plc(self._space, self._tags, self._conditions)),
+        ]
 
     async def stop(self) -> None:
         """Hang up on every client."""
@@ -236,22 +238,6 @@ class OpcuaServer:
         fields = events.fields_of_result(self._results.record(result))
         words = f"{result.decision.value}: {result.reason}"
         await self._emitter.emit(events.RESULT_READY, words, fields, at=result.created)
-
-    # -- the PLC -----------------------------------------------------------------------------------------------------
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            is_alive = await self._tags.watch_plc()
-            if is_alive != self._is_plc_alive:
-                self._is_plc_alive = is_alive
-                _log.warning("the PLC's heartbeat %s", "is back" if is_alive else "stands still")
-                words = f"the PLC's heartbeat stood still for {self._config.opcua.plc_timeout:g} s"
-                severity, now = Severity.WARNING, utc_now()
-                condition = Condition(
-                    name="plc", severity=severity, code=0, text=words, since=now, is_active=not is_alive,
-                    is_acknowledged=is_alive,
-                )  # fmt: skip
-                await self._conditions.changed(condition)
 
 
 def _free_port(host: str) -> int:

@@ -7,44 +7,24 @@ asyncua, without this module's names, so they must not become text.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import IntEnum
 from typing import Any, ClassVar
 
 from asyncua import ua
 
-VISION, RESULT = 2, 3
-"""Namespace indices of OPC 40100-1 and 40001-101 in this server."""
-EPOCH = datetime(1601, 1, 1, tzinfo=timezone.utc)
-"""What stands for a time that is not known: the zero of OPC UA's clock."""
-
-_NO_TEXT, _ZERO = ua.String(""), ua.Int32(0)
-
-
-class SystemStateDataType(IntEnum):
-    """States of equipment after SEMI E10."""
-
-    PRD_1 = 1
-    """Productive."""
-    SBY_2 = 2
-    """Standby."""
-    ENG_3 = 3
-    """Engineering."""
-    SDT_4 = 4
-    """Scheduled down."""
-    UDT_5 = 5
-    """Unscheduled down."""
-    NST_6 = 6
-    """Not scheduled."""
-
-
-class ResultEvaluationEnum(IntEnum):
-    """What 40001-101 says of a part."""
-
-    Undefined = 0
-    OK = 1
-    NotOK = 2
-    NotDecidable = 3
+from judo_edge.station.opcua.basetypes import (
+    EPOCH,
+    NO_TEXT,
+    RESULT,
+    VISION,
+    ZERO,
+    ResultEvaluationEnum,
+    SystemStateDataType,
+)
+from judo_edge.station.opcua.machinerytypes import (
+    MachineryProcessingTimesDataType,
+    MachineryResultDataType,
+    ResultMetaDataType,
+)
 
 
 @dataclass
@@ -52,7 +32,7 @@ class BinaryIdBaseDataType:
     """An id with version and hash; recipes and configurations have subtypes of it."""
 
     Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     Version: ua.String | None = None
     Hash: ua.ByteString | None = None
     HashAlgorithm: ua.String | None = None
@@ -86,7 +66,7 @@ class MeasIdDataType:
     """Name of a measurement."""
 
     Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3015, VISION)
 
@@ -96,7 +76,7 @@ class PartIdDataType:
     """Serial number of a part."""
 
     Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3004, VISION)
 
@@ -106,7 +86,7 @@ class ProductIdDataType:
     """Name of a product."""
 
     Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     Description: ua.LocalizedText | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3003, VISION)
 
@@ -123,7 +103,7 @@ class ProductDataType:
 class JobIdDataType:
     """Name of a job."""
 
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3016, VISION)
 
 
@@ -131,7 +111,7 @@ class JobIdDataType:
 class ResultIdDataType:
     """Name of a result."""
 
-    Id: ua.String = _NO_TEXT
+    Id: ua.String = NO_TEXT
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3021, VISION)
 
 
@@ -178,7 +158,7 @@ class ResultDataType:
     HasTransferableDataOnFile: ua.Boolean | None = None
     IsPartial: ua.Boolean = False
     IsSimulated: ua.Boolean | None = None
-    ResultState: ua.Int32 = _ZERO
+    ResultState: ua.Int32 = ZERO
     MeasId: MeasIdDataType | None = None
     PartId: PartIdDataType | None = None
     ExternalRecipeId: RecipeIdExternalDataType | None = None
@@ -191,55 +171,6 @@ class ResultDataType:
     ProcessingTimes: ProcessingTimesDataType | None = None
     ResultContent: list[ua.Variant] | None = None
     data_type: ClassVar[ua.NodeId] = ua.NodeId(3006, VISION)
-
-
-@dataclass
-class MachineryProcessingTimesDataType:
-    """ProcessingTimesDataType of 40001-101; durations in milliseconds."""
-
-    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    StartTime: ua.DateTime = EPOCH
-    EndTime: ua.DateTime = EPOCH
-    AcquisitionDuration: ua.Double | None = None
-    ProcessingDuration: ua.Double | None = None
-    data_type: ClassVar[ua.NodeId] = ua.NodeId(3006, RESULT)
-
-
-@dataclass
-class ResultMetaDataType:
-    """What 40001-101 says of a result, the verdict on the part (ResultEvaluation) among it."""
-
-    Encoding: ua.UInt32 = field(default=0, repr=False, compare=False)
-    ResultId: ua.String = _NO_TEXT
-    HasTransferableDataOnFile: ua.Boolean | None = None
-    IsPartial: ua.Boolean | None = None
-    IsSimulated: ua.Boolean | None = None
-    ResultState: ua.Int32 | None = None
-    StepId: ua.String | None = None
-    PartId: ua.String | None = None
-    ExternalRecipeId: ua.String | None = None
-    InternalRecipeId: ua.String | None = None
-    ProductId: ua.String | None = None
-    ExternalConfigurationId: ua.String | None = None
-    InternalConfigurationId: ua.String | None = None
-    JobId: ua.String | None = None
-    CreationTime: ua.DateTime | None = None
-    ProcessingTimes: MachineryProcessingTimesDataType | None = None
-    ResultUri: list[ua.String] | None = None
-    ResultEvaluation: ResultEvaluationEnum | None = None
-    ResultEvaluationCode: ua.Int64 | None = None
-    ResultEvaluationDetails: ua.LocalizedText | None = None
-    FileFormat: list[ua.String] | None = None
-    data_type: ClassVar[ua.NodeId] = ua.NodeId(3007, RESULT)
-
-
-@dataclass
-class MachineryResultDataType:
-    """ResultDataType of 40001-101: ResultMetaData may be of a subtype, so it travels as an extension object."""
-
-    ResultMetaData: ua.ExtensionObject = field(default_factory=ResultMetaDataType)
-    ResultContent: list[ua.Variant] = field(default_factory=list)
-    data_type: ClassVar[ua.NodeId] = ua.NodeId(3008, RESULT)
 
 
 BINARY: dict[type[Any], int] = {

@@ -9,8 +9,9 @@ from typing import Any
 from asyncua import Node, ua
 
 from judo_edge.station.opcua import events, types
+from judo_edge.station.opcua.basetypes import EPOCH, VISION, SystemStateDataType
 from judo_edge.station.opcua.space import OWN, Space, method_from_body, structure, text, uint32
-from judo_edge.station.opcua.types import VISION, SystemStateDataType, id_of, is_absent
+from judo_edge.station.opcua.types import id_of, is_absent
 from judo_edge.station.results import JobRequest, StationEvent, Status
 from judo_edge.station.states import NUMBERS, OPERATIONAL_NUMBER, State
 from judo_edge.station.users import Role
@@ -79,7 +80,7 @@ class StateMachine:
         self._nodes[f"{title}.last"] = last
         self._nodes[f"{title}.last.id"] = await _variable(last, "Id", ua.Variant(ua.NodeId(), _V.NodeId))
         self._nodes[f"{title}.last.number"] = await _variable(last, "Number", ua.Variant(0, _V.UInt32))
-        never = ua.Variant(types.EPOCH, _V.DateTime)
+        never = ua.Variant(EPOCH, _V.DateTime)
         self._nodes[f"{title}.last.time"] = await _variable(last, "TransitionTime", never)
 
     async def _link(self, upper: Node, lower: Node) -> None:

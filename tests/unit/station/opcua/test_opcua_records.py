@@ -9,6 +9,7 @@ pytest.importorskip("asyncua")
 from asyncua import ua
 
 from judo_edge.core import Decision
+from judo_edge.station.opcua.basetypes import EPOCH, ResultEvaluationEnum
 from judo_edge.station.opcua.records import (
     CONTENT,
     content_from_result,
@@ -18,7 +19,7 @@ from judo_edge.station.opcua.records import (
     vision_from_result,
 )
 from judo_edge.station.opcua.taglist import TAGS, fields_of_result
-from judo_edge.station.opcua.types import EPOCH, ConfigurationIdDataType, ResultEvaluationEnum
+from judo_edge.station.opcua.types import ConfigurationIdDataType
 from judo_edge.station.results import Cells, Code, Result, ResultState
 
 CONFIGURATION = ConfigurationIdDataType(Id="c1")

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -10,11 +13,12 @@ asyncua = pytest.importorskip("asyncua")
 from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss
 
-from judo_edge.bench.opcua import measure, rows_from_report
+from judo_edge.bench.opcua import OpcuaReport, rows_from_report
 from judo_edge.cli import main
-from judo_edge.errors import InputError
+from judo_edge.station.opcua import types
 from judo_edge.station.opcua.types import register_types
-from tests.opcua_clients import ENGINEER, OPERATOR, PASSWORD, URI, process, station_file
+from tests.opcua_clients import ENGINEER, OPERATOR, PASSWORD, ROOT, URI, process, station_file
+from tests.opcua_station import DIGEST
 
 CAUSE = (ua.Variant(1, ua.VariantType.Int32), "test")
 VISION = "ns=4;s=VisionSystem"
@@ -155,6 +159,36 @@ def test_results_with_evaluation_are_kept_until_they_are_acknowledged(line):
     with_client(line, use)
 
 
+def test_recipes_and_configuration_are_named_by_digest(line):
+    recipes, configurations = f"{VISION}.RecipeManagement", f"{VISION}.ConfigurationManagement"
+    numbers = [ua.Variant(0, ua.VariantType.UInt32), ua.Variant(0, ua.VariantType.UInt32), CAUSE[0]]
+
+    async def use(client):
+        await made_ready(client)
+        any_recipe, any_product = types.RecipeIdExternalDataType(), types.ProductIdDataType()
+        for product, prepared, wanted in (("lid", 2, 1), ("lid", 1, 1), ("lid", 0, 0), ("other", 2, 0)):
+            asked = types.ProductIdDataType(Id=product)
+            tri_state = ua.Variant(prepared, ua.VariantType.Int32)
+            found = await call(client, recipes, "GetRecipeListFiltered", any_recipe, asked, tri_state, *numbers)
+            assert (found[0], found[1], len(found[3]), found[4]) == (True, wanted, wanted, 0)
+        ids = (await call(client, recipes, "PrepareProduct", types.ProductIdDataType(Id="lid")))[0]
+        assert type(ids) is types.RecipeIdInternalDataType and ids.Hash.hex() == ids.Id == DIGEST
+        assert (await call(client, recipes, "PrepareProduct", any_product))[1] == -41
+        shown = client.get_node("ns=4;s=Recipes.lid-7.InternalId")
+        await until(lambda: _id(shown), DIGEST)
+        listed = await call(client, configurations, "GetConfigurationList", *numbers)
+        active = await client.get_node(f"{configurations}.ActiveConfiguration").read_value()
+        assert listed[3] == [active] and len(active.InternalId.Hash) == 32
+        assert await call(client, configurations, "ActivateConfiguration", active.InternalId) == 0
+        assert await call(client, configurations, "ActivateConfiguration", types.ConfigurationIdDataType()) == -44
+
+    with_client(line, use)
+
+
+async def _id(node):
+    return (await node.read_value()).Id
+
+
 class Seen:
     def __init__(self):
         self.events = []
@@ -209,19 +243,29 @@ def test_a_heartbeat_that_stands_still_is_shown(line):
     with_client(line, use, OPERATOR)
 
 
+def bench(folder, url):
+    """Measure from a process of its own, which knows no types but those that the server tells."""
+    command = [sys.executable, "-c", "import sys; from judo_edge.cli import main; sys.exit(main())", "opcua", "bench"]
+    words = ["--url", url, "--user", OPERATOR, "--pki", folder / "bench", "--rate", 20, "--seconds", 0.5]
+    environment = {**os.environ, "JUDO_EDGE_OPCUA_PASSWORD": PASSWORD}
+    given = [*command, *map(str, words)]
+    return subprocess.run(given, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120, check=False)
+
+
 def test_the_station_is_measured_from_a_clients_side(line):
     folder, url = line
     with_client(line, made_ready)
-    notes = []
-    with pytest.raises(InputError, match="trusted"):
-        measure(url, OPERATOR, PASSWORD, 20, 0.5, folder / "bench", notes.append)
+    refused = bench(folder, url)
     made = folder / "bench" / "certificate.der"
-    assert str(made) in notes[0]
+    assert refused.returncode == 2 and "pki/trusted" in refused.stderr
     (folder / "data" / "pki" / "trusted" / "bench.der").write_bytes(made.read_bytes())
-    report = measure(url, OPERATOR, PASSWORD, 20, 0.5, folder / "bench", notes.append)
+    done = bench(folder, url)
+    assert done.returncode == 0, done.stderr
+    report = OpcuaReport.model_validate_json(done.stdout.splitlines()[-1])
     assert (report.triggered, report.refused, report.results) == (10, 0, 10)
     assert 0 < report.method.p50 < report.event.max
     assert [row[1] for row in rows_from_report(report)] == ["10", "10"]
+    assert (folder / "bench" / "key.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_describe_prints_what_a_program_needs(tmp_path, capsys):

@@ -60,14 +60,9 @@ async def type_facts(server):
     for cls in types.BINARY:
         node = server.get_node(cls.data_type)
         sdef = await node.read_data_type_definition()
-        rows = [(one.Name, plain(one.DataType), one.ValueRank, bool(one.IsOptional)) for one in sdef.Fields]
+        rows = [(one.Name, one.DataType, one.ValueRank, bool(one.IsOptional)) for one in sdef.Fields]
         found[cls.data_type] = (sdef.StructureType, sdef.DefaultEncodingId, rows)
     return found
-
-
-def plain(data_type):
-    """TrimmedString is one of two types of that name, which asyncua's import takes for one another."""
-    return ua.NodeId(31918, 0) if data_type == ua.NodeId(3017, 2) else data_type
 
 
 def test_our_tables_show_clients_what_the_nodesets_do(tmp_path):
