@@ -10,8 +10,8 @@ from pathlib import Path
 
 from judo_edge.core import Decision
 from judo_edge.errors import StationError
-from judo_edge.station.client import StationClient
 from judo_edge.station.config import station_from_file
+from judo_edge.station.processes.opcua import URL_FILE, run_opcua
 from judo_edge.station.results import (
     Cells,
     Code,
@@ -205,23 +205,48 @@ def result_of(job, number):
     )  # fmt: skip
 
 
-async def main(path, run_folder):
+async def serve_memory(config):
+    """The server over a station in memory."""
     from judo_edge.station.opcua.server import OpcuaServer
 
-    logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("asyncua").setLevel(logging.ERROR)
-    config = station_from_file(Path(path))
-    station = StationClient(Path(run_folder) / "hub.sock", "opcua") if run_folder else MemoryStation()
+    station = MemoryStation()
     server = OpcuaServer(config, station)
     await server.start()
-    heart = asyncio.create_task(asyncio.Event().wait() if run_folder else station.heart())
+    heart = asyncio.create_task(station.heart())
     print(server.url, flush=True)
     try:
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until whoever started this goes
+        await until_left()
     finally:
         heart.cancel()
         await server.stop()
 
 
+async def serve_hub(config, run_folder):
+    """The station's own process over a hub."""
+    serving = asyncio.create_task(run_opcua(config, run_folder))
+    try:
+        while not (run_folder / URL_FILE).exists():
+            await asyncio.sleep(0.05)
+            if serving.done():
+                serving.result()
+        print((run_folder / URL_FILE).read_text(), flush=True)
+        await until_left()
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def until_left():
+    """Wait until whoever started this process goes."""
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def main(path, run_folder=""):
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("asyncua").setLevel(logging.ERROR)
+    config = station_from_file(Path(path))
+    asyncio.run(serve_hub(config, Path(run_folder)) if run_folder else serve_memory(config))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
+    main(*sys.argv[1:])

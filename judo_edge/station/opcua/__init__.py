@@ -1,7 +1,7 @@
 """The station's OPC UA server: OPC 40100-1 and 40001-101 for vision clients, flat tags for PLCs.
 
 Knows the station only by `station.api`. asyncua is imported here alone, so nothing else imports this package before
-the server's process does; `loaded` tells in words when it is not installed.
+the server's process does; `check_installed` says in words that it is lacking.
 """
 
 from __future__ import annotations

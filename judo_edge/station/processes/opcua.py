@@ -6,6 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from judo_edge.files import output_errors, write_atomic
 from judo_edge.station.client import StationClient
 from judo_edge.station.config import StationConfig
 from judo_edge.station.opcua import check_installed
@@ -32,7 +33,13 @@ async def run_opcua(config: StationConfig, run_folder: Path) -> None:
         server = OpcuaServer(config, station)
         await server.start()
         try:
-            (run_folder / URL_FILE).write_text(server.url)
+            write_atomic(_url_file(run_folder), server.url.encode(), force=True)
             await asyncio.Event().wait()
         finally:
             await server.stop()
+
+
+def _url_file(run_folder: Path) -> Path:
+    with output_errors(run_folder):
+        run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return run_folder / URL_FILE

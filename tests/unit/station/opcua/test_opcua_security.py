@@ -12,7 +12,8 @@ from asyncua.common.utils import ServiceError
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from judo_edge.errors import InputError, StationError
+from judo_edge.errors import DependencyError, InputError, StationError
+from judo_edge.station import opcua
 from judo_edge.station.config import station_from_file
 from judo_edge.station.opcua.security import Roles, TrustList, Users, application_uri, own_certificate
 from judo_edge.station.opcua.space import CALLER, number_of
@@ -97,3 +98,9 @@ def test_nobody_changes_the_address_space(tmp_path, certificate):
 def test_error_numbers_are_negative():
     assert [number_of(StationError("x", number=one)) for one in (-30, 30, 0)] == [-30, -30, -1]
     assert number_of(InputError("x")) == -1
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(opcua, "find_spec", lambda name: None)
+    with pytest.raises(DependencyError, match=r"judo-edge\[opcua\]"):
+        opcua.check_installed()
