@@ -40,7 +40,7 @@ MEANINGS = {
     "Methods": "Methods with scalar arguments for PLCs",
     "Trigger": "Inspect a part; the verdict comes in the tags",
     "Acknowledge": "Note that a result was read",
-    "Prepare": "Make a recipe ready (engineer)",
+    "Prepare": "Make a recipe ready (engineer); -91 while it takes longer than 2 s: wait for Ready",
 }
 """Of nodes whose name alone does not say it."""
 _HIDDEN = frozenset({"InputArguments", "OutputArguments", "StateNumber"})

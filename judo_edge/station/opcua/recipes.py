@@ -15,13 +15,11 @@ from judo_edge.errors import StationError
 from judo_edge.station.opcua import types
 from judo_edge.station.opcua.basetypes import VISION
 from judo_edge.station.opcua.records import external_id, internal_id_of, time_from_text
-from judo_edge.station.opcua.space import OWN, Space, boolean, structure, uint32
+from judo_edge.station.opcua.space import OWN, Space, boolean, done_in_a_moment, structure, uint32
 from judo_edge.station.opcua.types import id_of, is_absent
 from judo_edge.station.results import Recipe
 from judo_edge.station.users import Role
 
-MOMENT = 2.0
-"""Seconds that PrepareRecipe waits before it answers IsCompleted false."""
 _V = ua.VariantType
 
 
@@ -33,7 +31,7 @@ class RecipeManagement:
         self._space = space
         self._products = {one.id: one.product for one in space.config.recipes}
         self._nodes: dict[str, Node] = {}
-        self._tasks: set[asyncio.Task[Recipe]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def prepare(self) -> None:
         """Link the methods; add a node for each recipe and product of the station file."""
@@ -125,14 +123,10 @@ class RecipeManagement:
 
     async def _made_ready(self, name: str, internal: str) -> Recipe | None:
         """Prepare a recipe; None when that is still going on."""
-        task = asyncio.create_task(self._space.station.prepare(name, internal))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        done, _ = await asyncio.wait({task}, timeout=MOMENT)
-        if done:
-            return task.result()
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        return None
+        return await done_in_a_moment(self._preparing(name, internal), self._tasks)
+
+    async def _preparing(self, name: str, internal: str) -> Recipe:
+        return await self._space.station.prepare(name, internal)
 
     async def _unprepare(self, external: Any, internal: Any) -> Sequence[ua.Variant]:
         name = id_of(external) or await self._name_of(id_of(internal))

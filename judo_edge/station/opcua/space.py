@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncua import Node, Server, ua
 
@@ -26,10 +26,13 @@ OWN = 4
 NOT_FINISHED, INTERNAL = -91, -99
 """Error numbers of the server itself: the station did not answer in time; a fault of judo-edge."""
 PATIENCE = 30.0
-"""Seconds that a method waits for the station."""
+"""Seconds that a method waits for the station; requests of its connection wait as long."""
+MOMENT = 2.0
+"""Seconds that a method waits for what may take long, such as a model's warm-up; it goes on afterwards."""
 CALLER: ContextVar[User | None] = ContextVar("caller", default=None)
 """Who called the method that is running."""
 
+T = TypeVar("T")
 Body = Callable[..., Awaitable[Sequence[ua.Variant]]]
 _log = logging.getLogger(__name__)
 
@@ -65,6 +68,23 @@ class Space:
         """Let a method of an object run `body`; `empty` are its outputs before Error where it is refused."""
         method = await parent.get_child([name])
         self.server.link_method(method, method_from_body(body, role, empty))
+
+
+async def done_in_a_moment(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[Any]]) -> T | None:
+    """Return what comes of something, or None while it goes on; `tasks` holds it until it ends."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    done, _ = await asyncio.wait({task}, timeout=MOMENT)
+    if done:
+        return task.result()
+    task.add_done_callback(_note_failure)
+    return None
+
+
+def _note_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.warning("what went on after its method had answered has failed: %s", error)
 
 
 class HandleBook:

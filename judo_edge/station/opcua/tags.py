@@ -12,9 +12,18 @@ from asyncua import Node, ua
 
 from judo_edge.errors import JudoEdgeError, StationError
 from judo_edge.station.opcua import SINK
-from judo_edge.station.opcua.space import OWN, Space, boolean, method_from_body, number_of, string
+from judo_edge.station.opcua.space import (
+    NOT_FINISHED,
+    OWN,
+    Space,
+    boolean,
+    done_in_a_moment,
+    method_from_body,
+    number_of,
+    string,
+)
 from judo_edge.station.opcua.taglist import TAGS, Tag, fields_of_result
-from judo_edge.station.results import JobRequest, Result, Status
+from judo_edge.station.results import JobRequest, Recipe, Result, Status
 from judo_edge.station.states import State
 from judo_edge.station.users import Role
 
@@ -35,7 +44,7 @@ class Tags:
         self._nodes: dict[str, Node] = {}
         self._values: dict[str, Any] = {one.name: _EMPTY.get(one.variant, 0) for one in TAGS}
         self._values["PlcAlive"] = True
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
         self._is_read, self._open = True, set[str]()
 
@@ -201,8 +210,12 @@ class Tags:
         return ()
 
     async def _prepare_recipe(self, recipe: str | None) -> Sequence[ua.Variant]:
-        await self._space.station.prepare((recipe or "").strip())
+        if await done_in_a_moment(self._preparing((recipe or "").strip()), self._tasks) is None:
+            raise StationError("the recipe is still being prepared", "Ready", "wait for Ready", number=NOT_FINISHED)
         return ()
+
+    async def _preparing(self, recipe: str) -> Recipe:
+        return await self._space.station.prepare(recipe)
 
     def _heartbeat_written(self, before: Any, value: Any) -> None:
         if value != before:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from judo_edge.errors import DependencyError, InputError, StationError
 from judo_edge.station import opcua
 from judo_edge.station.config import station_from_file
+from judo_edge.station.opcua import space
 from judo_edge.station.opcua.security import Roles, TrustList, Users, application_uri, own_certificate
 from judo_edge.station.opcua.space import CALLER, number_of
 from judo_edge.station.users import Role, UserStore
@@ -104,3 +105,22 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(opcua, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match=r"judo-edge\[opcua\]"):
         opcua.check_installed()
+
+
+def test_what_takes_long_goes_on_after_its_method_answered(monkeypatch):
+    monkeypatch.setattr(space, "MOMENT", 0.01)
+    finished, tasks = [], set()
+
+    async def work(seconds):
+        await asyncio.sleep(seconds)
+        finished.append(seconds)
+        return seconds
+
+    async def run():
+        assert await space.done_in_a_moment(work(0), tasks) == 0
+        assert await space.done_in_a_moment(work(0.05), tasks) is None
+        assert finished == [0]
+        await asyncio.gather(*tasks)
+        assert finished == [0, 0.05]
+
+    asyncio.run(run())
