@@ -87,6 +87,10 @@ class Recipe(Frozen):
     is_prepared: bool = False
 
 
+CHALLENGE = "challenge"
+"""Origin of jobs that judge a challenge part: no part of the line."""
+
+
 class JobRequest(Frozen):
     """What a trigger asks for."""
 

@@ -17,7 +17,7 @@ from judo_edge.station.hub.verdicts import Finding
 from judo_edge.station.ledger import reading, writing
 from judo_edge.station.ledger.ledger import LedgerError
 from judo_edge.station.machine import refusal
-from judo_edge.station.results import Code, EventKind, Job, JobRequest, Recipe, Result, utc_now
+from judo_edge.station.results import CHALLENGE, Code, EventKind, Job, JobRequest, Recipe, Result, utc_now
 from judo_edge.station.states import Command, State
 from judo_edge.station.workers import Spooled
 
@@ -28,7 +28,6 @@ CLOSING = -40
 """Number of the StationError while the station is being stopped."""
 MAX_MISSED = 100
 """Missed frames that get a verdict each; what a counter skips beyond that is only counted."""
-INTERNAL_ORIGIN = "challenge"
 INTERNAL_SECONDS = 60.0
 """Least deadline of a job that is no part of the line."""
 _TRIGGERED = (State.READY, State.CONTINUOUS_EXECUTION)
@@ -85,8 +84,8 @@ class Accepting:
     # -- accepting -----------------------------------------------------------------------------------------------------
     async def _once(self, request: JobRequest, accept: Callable[[], Awaitable[Job]]) -> Job:
         """Accept a trigger unless its key is known, whether or not the caller waits for the answer."""
-        if request.origin == INTERNAL_ORIGIN:  # it would pass by the gates
-            raise InputError(f"a trigger of origin {INTERNAL_ORIGIN!r}", "another origin", "ask for the challenge")
+        if request.origin == CHALLENGE:  # it would pass by the gates
+            raise InputError(f"a trigger of origin {CHALLENGE!r}", "another origin", "ask for the challenge")
         if not request.key:
             return await asyncio.shield(self._station.flow.spawn(self._counted(request, accept)))
         task = self._by_key.get(request.key)
@@ -157,7 +156,7 @@ class Accepting:
 
     async def _internal(self, request: JobRequest, recipe: Recipe) -> OpenJob:
         """Write down and start a job that is no part of the line."""
-        request = request.model_copy(update={"origin": INTERNAL_ORIGIN, "is_simulated": True, "key": ""})
+        request = request.model_copy(update={"origin": CHALLENGE, "is_simulated": True, "key": ""})
         one = await self._write(request, recipe, max(INTERNAL_SECONDS, 10 * self._station.config.station.deadline))
         self._station.flow.begin(one)
         return one

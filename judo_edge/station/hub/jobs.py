@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from judo_edge.station.hub.verdicts import Finding
-from judo_edge.station.results import Job, Recipe, Result
+from judo_edge.station.results import CHALLENGE, Job, Recipe, Result
 from judo_edge.station.workers import Spooled
 
 
@@ -33,7 +33,7 @@ class OpenJob:
     @property
     def is_part(self) -> bool:
         """Tell whether this is about a part of the line, not a challenge part."""
-        return self.job.request.origin != "challenge"
+        return self.job.request.origin != CHALLENGE
 
     @property
     def job_id(self) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from judo_edge.core import Decision
-from judo_edge.station.results import Code, Counters, Result
+from judo_edge.station.results import CHALLENGE, Code, Counters, Result
 
 WINDOW = 500
 """Results that the latency is told of."""
@@ -34,7 +34,7 @@ class Tally:
     def add(self, result: Result) -> None:
         """Count a result; challenge parts do not count."""
         self.last_number = max(self.last_number, result.number)
-        if result.origin == "challenge":
+        if result.origin == CHALLENGE:
             return
         self.count(_NAMES[result.decision])
         self._seconds.append(result.total_seconds)

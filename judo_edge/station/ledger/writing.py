@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from judo_edge.station.ledger.reading import job_of_key
-from judo_edge.station.results import Job, LateResult, Recipe, Result, utc_now
+from judo_edge.station.results import CHALLENGE, Job, LateResult, Recipe, Result, utc_now
 from judo_edge.station.workers import Kept
 
 Connection = sqlite3.Connection
@@ -30,7 +30,7 @@ def add_job(connection: Connection, job: Job, boot: str) -> Job:
 
 def is_part(job: Job) -> bool:
     """Tell whether a job is about a part of the line: challenge parts are not."""
-    return job.request.origin != "challenge"
+    return job.request.origin != CHALLENGE
 
 
 def add_result(connection: Connection, result: Result) -> Result | None:
@@ -45,7 +45,7 @@ def add_result(connection: Connection, result: Result) -> Result | None:
     numbered = result.model_copy(update={"number": last + 1})
     row = {
         **numbered.model_dump(mode="json", include=_COLUMNS),
-        "is_part": result.origin != "challenge",
+        "is_part": result.origin != CHALLENGE,
         "record": numbered.model_dump_json(exclude_defaults=True),
     }
     names = ", ".join(row)

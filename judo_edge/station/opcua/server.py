@@ -34,6 +34,7 @@ from judo_edge.station.opcua.tags import Tags
 from judo_edge.station.opcua.types import JobIdDataType
 from judo_edge.station.opcua.vision import StateMachine, add_system, link_confirm_all
 from judo_edge.station.results import (
+    CHALLENGE,
     Condition,
     EventKind,
     Recipe,
@@ -234,7 +235,8 @@ class OpcuaServer:
         self._last = result.number
         await self._results.show(result)
         await self._machinery.show(result)
-        await self._tags.show_result(result)
+        if result.origin != CHALLENGE:  # a PLC must not take a master's verdict for that of the part before it
+            await self._tags.show_result(result)
         fields = events.fields_of_result(self._results.record(result))
         words = f"{result.decision.value}: {result.reason}"
         await self._emitter.emit(events.RESULT_READY, words, fields, at=result.created)
