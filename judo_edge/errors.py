@@ -11,11 +11,14 @@ JudoEdgeError                 anything a user can act on; the CLI prints it on o
 ├── OutputError               an output cannot be written (exists, disk full, no permission)
 ├── DependencyError           an optional part is not installed; names the extra that brings it
 ├── StationError              a station refuses what it is asked for in its state; carries a number for PLCs
+├── CameraError               a camera gives no frame that may be judged; its `fault` says which kind
 └── EngineError               an engine cannot be opened or fails at run time
     └── PlanError             a TensorRT plan cannot be built, or is not one that this machine made for itself
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 
 class JudoEdgeError(Exception):
@@ -73,6 +76,37 @@ class StationError(JudoEdgeError):
         """Store the parts; `number` is what OPC UA methods return: negative, as OPC 40100-1 leaves to applications."""
         super().__init__(found, wanted, action)
         self.number = number
+
+
+class CameraFault(str, Enum):
+    """Why a source gave no frame that may be judged."""
+
+    UNPLUGGED = "unplugged"
+    """The device, stream or folder is gone."""
+    TIMEOUT = "timeout"
+    """No frame came in time; the device may still be there."""
+    FROZEN = "frozen"
+    """The same pixels came again and again: a driver that repeats its last frame."""
+    STALE = "stale"
+    """The frame was captured before it was asked for."""
+    INCOMPLETE = "incomplete"
+    """Part of the frame was lost on its way."""
+    UNREADABLE = "unreadable"
+    """A frame came whose pixels cannot be read."""
+
+
+class CameraError(JudoEdgeError):
+    """A camera gives no frame that may be judged.
+
+    `part_id` and `path` name the part and the file where the source knows them: that part still gets its verdict.
+    """
+
+    def __init__(
+        self, fault: CameraFault, found: str, wanted: str = "", action: str = "", part_id: str = "", path: str = ""
+    ) -> None:
+        """Store the fault beside the three parts of every error."""
+        super().__init__(found, wanted, action)
+        self.fault, self.part_id, self.path = fault, part_id, path
 
 
 class EngineError(JudoEdgeError):
