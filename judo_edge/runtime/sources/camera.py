@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from types import TracebackType
 from typing import TypeVar
 
 from judo_edge.core import Image
 
 CameraT = TypeVar("CameraT", bound="Camera")
+
+
+class Trigger(str, Enum):
+    """What makes a camera take a frame."""
+
+    SOFTWARE = "software"
+    """`grab` does: the frame is captured after the call."""
+    HARDWARE = "hardware"
+    """A signal at the camera's input: `grab` waits for the next, in order."""
+    FREE_RUN = "free-run"
+    """The camera's own clock; the policy for waiting frames says which of them count."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,273 @@
+"""GigE Vision and USB3 Vision cameras by Aravis. Knows the stream's order of frames, triggers and loss; no model.
+
+The library receives in its own thread into a ring of buffers, oldest first. So a frame that must be fresh is asked for after the
+ring has been emptied, and what a trigger that timed out still brings is thrown away before the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from judo_edge.core import Image
+from judo_edge.errors import CameraError, CameraFault
+from judo_edge.runtime.sources.aravislib import (
+    CONTINUOUS,
+    PACKET_SOCKET_DISABLED,
+    Address,
+    AravisLibrary,
+    BufferStatus,
+    aravis_library,
+)
+from judo_edge.runtime.sources.camera import Camera, Grabbed, Trigger
+from judo_edge.runtime.sources.numbering import Numbering
+from judo_edge.runtime.sources.pixels import format_of_code, format_of_name, rgb_from_bytes
+from judo_edge.runtime.sources.waiting import WaitingPolicy
+
+Feature = bool | int | float | str
+_SLICE_US = 200_000
+_FRAMES = frozenset(BufferStatus) - {
+    *(BufferStatus.UNKNOWN, BufferStatus.CLEARED, BufferStatus.FILLING, BufferStatus.ABORTED),
+}
+
+
+@dataclass(frozen=True)
+class StreamCounts:
+    """What became of the frames of one opening, by the library's own counting."""
+
+    completed: int
+    failed: int
+    """Frames that lost packets."""
+    no_buffer: int
+    """Frames that found every buffer waiting to be read."""
+
+
+@dataclass
+class _Opened:
+    """The library's objects of one opening."""
+
+    camera: Address
+    stream: Address
+    end_listening: Callable[[], None]
+    lost: threading.Event
+
+
+class AravisCamera(Camera):
+    """One camera, by its id, serial number's id or address; an empty name is the first that is found."""
+
+    def __init__(
+        self,
+        device: str = "",
+        trigger: Trigger = Trigger.SOFTWARE,
+        trigger_source: str = "Line1",
+        policy: WaitingPolicy = WaitingPolicy.DROP_OLDEST,
+        capacity: int = 8,
+        features: Mapping[str, Feature] | None = None,
+        packet_socket: bool = True,
+        socket_buffer: int = 8 << 20,
+    ) -> None:
+        """Nothing is opened. `capacity` is the number of buffers; `features` are GenICam names, set in their order.
+
+        Frames of a software trigger, and of a free run that drops the oldest, are captured after the call; others come in order.
+        `packet_socket` False receives by UDP sockets, which the loopback device needs; those have `socket_buffer` bytes.
+        """
+        self.device, self.trigger, self.trigger_source, self.policy = device, trigger, trigger_source, policy
+        self.capacity, self.features, self.packet_socket = capacity, dict(features or {}), packet_socket
+        self.socket_buffer = socket_buffer
+        self.num_incomplete = 0
+        """Frames that came with packets missing, since the camera was made."""
+        self._opened: _Opened | None = None
+        self._numbering = Numbering()
+        self._missed = 0
+        self._trigger_open = False
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether only a frame captured after the call counts."""
+        free = self.trigger is Trigger.FREE_RUN and self.policy is WaitingPolicy.DROP_OLDEST
+        return free or self.trigger is Trigger.SOFTWARE
+
+    @property
+    def name(self) -> str:
+        """How messages call the camera."""
+        return f"camera {self.device or '(first found)'}"
+
+    def open(self) -> None:
+        """Find the camera, set it up and start its stream; CameraError when it is not there or is another's."""
+        self.close()
+        library = aravis_library()
+        camera = library.call("arv_camera_new", self.device.encode() or None)
+        if not camera:
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not found", "a camera", "see arv-tool-0.8")
+        try:
+            self._opened = self._start(library, camera)
+        except BaseException:
+            library.unref(camera)
+            raise
+
+    def grab(self, timeout: float) -> Grabbed:
+        """Return a frame; CameraError: timeout, incomplete (the frame is lost, and counted) or unplugged."""
+        opened, library, called_ns = self._reached(), aravis_library(), time.monotonic_ns()
+        if self.trigger is Trigger.SOFTWARE:
+            self._fire(library, opened)
+        elif self.fresh:
+            self._drain(library, opened)
+        while True:
+            buffer = self._pop(library, opened, called_ns, timeout)
+            try:
+                captured_ns = _captured_ns(library, buffer)
+                if _is_frame(library, buffer) and not (self.fresh and captured_ns < called_ns):
+                    return self._grabbed(library, buffer, captured_ns)
+                self._pass_over(library, buffer)
+            finally:
+                library.plain("arv_stream_push_buffer", opened.stream, buffer)
+
+    def check(self) -> None:
+        """Raise CameraError when the heartbeat found the camera gone."""
+        self._reached()
+
+    def counts(self) -> StreamCounts:
+        """Return the library's own counts of this opening; CameraError when the camera is not open."""
+        return StreamCounts(*aravis_library().statistics(self._reached().stream))
+
+    def close(self) -> None:
+        """Stop the stream and let go of the camera."""
+        opened, self._opened = self._opened, None
+        if not opened:
+            return
+        library = aravis_library()
+        opened.end_listening()
+        if not opened.lost.is_set():
+            with suppress(CameraError):  # it may be gone since
+                library.call("arv_camera_stop_acquisition", opened.camera)
+        library.unref(opened.stream)
+        library.unref(opened.camera)
+
+    def _start(self, library: AravisLibrary, camera: Address) -> _Opened:
+        self._set_up(library, camera)
+        payload, stream = library.call("arv_camera_get_payload", camera), self._stream(library, camera)
+        for _ in range(self.capacity):
+            library.plain("arv_stream_push_buffer", stream, library.plain("arv_buffer_new_allocate", payload))
+        try:
+            library.call("arv_camera_start_acquisition", camera)
+        except BaseException:
+            library.unref(stream)
+            raise
+        lost = threading.Event()
+        self._trigger_open = False
+        return _Opened(camera, stream, library.on_control_lost(camera, lost.set), lost)
+
+    def _stream(self, library: AravisLibrary, camera: Address) -> Address:
+        by_network = library.plain("arv_camera_is_gv_device", camera)
+        if by_network and not self.packet_socket:
+            library.plain("arv_camera_gv_set_stream_options", camera, PACKET_SOCKET_DISABLED)
+        stream: Address = library.call("arv_camera_create_stream", camera, None, None)
+        if by_network:
+            library.set_socket_buffer(stream, self.socket_buffer)
+        return stream
+
+    def _set_up(self, library: AravisLibrary, camera: Address) -> None:
+        library.call("arv_camera_set_acquisition_mode", camera, CONTINUOUS)
+        for name, value in self.features.items():
+            _set_feature(library, camera, name, value)
+        if self.trigger is Trigger.FREE_RUN:
+            library.call("arv_camera_clear_triggers", camera)
+        else:
+            source = "Software" if self.trigger is Trigger.SOFTWARE else self.trigger_source
+            library.call("arv_camera_set_trigger", camera, source.encode())
+        format_of_name(library.call("arv_camera_get_pixel_format_as_string", camera).decode())
+
+    def _reached(self) -> _Opened:
+        if not self._opened:
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not open", "an open camera", "open it first")
+        if self._opened.lost.is_set():
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} does not answer", "its heartbeat", "check its link")
+        return self._opened
+
+    def _fire(self, library: AravisLibrary, opened: _Opened) -> None:
+        """Trigger once, after everything that an earlier trigger may still bring is out of the way."""
+        if self._trigger_open:
+            library.call("arv_camera_stop_acquisition", opened.camera)
+            library.call("arv_camera_start_acquisition", opened.camera)
+        self._drain(library, opened)
+        self._trigger_open = True
+        library.call("arv_camera_software_trigger", opened.camera)
+
+    def _drain(self, library: AravisLibrary, opened: _Opened) -> None:
+        """Pass over the frames that wait."""
+        while buffer := library.plain("arv_stream_try_pop_buffer", opened.stream):
+            self._pass_over(library, buffer)
+            library.plain("arv_stream_push_buffer", opened.stream, buffer)
+
+    def _pop(self, library: AravisLibrary, opened: _Opened, called_ns: int, timeout: float) -> Address:
+        """Wait for the next buffer in slices, so that a camera that goes meanwhile is noticed."""
+        deadline_ns = called_ns + int(timeout * 1e9)
+        while True:
+            left_us = max(0, (deadline_ns - time.monotonic_ns()) // 1000)
+            if buffer := library.plain("arv_stream_timeout_pop_buffer", opened.stream, min(left_us, _SLICE_US)):
+                return self._newest(library, opened, int(buffer))
+            self._reached()
+            if not left_us:
+                raise CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
+
+    def _newest(self, library: AravisLibrary, opened: _Opened, buffer: Address) -> Address:
+        """Return the newest of the frames that wait where the policy drops the oldest."""
+        while self.policy is WaitingPolicy.DROP_OLDEST:
+            newer = library.plain("arv_stream_try_pop_buffer", opened.stream)
+            if not newer:
+                break
+            self._pass_over(library, buffer)
+            library.plain("arv_stream_push_buffer", opened.stream, buffer)
+            buffer = newer
+        return buffer
+
+    def _grabbed(self, library: AravisLibrary, buffer: Address, captured_ns: int) -> Grabbed:
+        self._trigger_open = False
+        number = self._number(library, buffer)
+        status = BufferStatus(library.plain("arv_buffer_get_status", buffer))
+        if status is not BufferStatus.SUCCESS:
+            self.num_incomplete += 1
+            self._drop()
+            found = f"frame {number} of {self.name}: {status.name.lower().replace('_', ' ')}"
+            raise CameraError(CameraFault.INCOMPLETE, found, "every packet", "raise the packet size or the socket buffer")
+        missed, self._missed = self._missed, 0
+        return Grabbed(_image(library, buffer), captured_ns, number, missed=missed)
+
+    def _pass_over(self, library: AravisLibrary, buffer: Address) -> None:
+        if _is_frame(library, buffer):
+            self._number(library, buffer)
+            self._drop()
+
+    def _drop(self, count: int = 1) -> None:
+        self._missed += count
+        self.num_dropped += count
+
+    def _number(self, library: AravisLibrary, buffer: Address) -> int:
+        number, missing = self._numbering.number(library.plain("arv_buffer_get_frame_id", buffer))
+        self._drop(missing)
+        return number
+
+
+def _is_frame(library: AravisLibrary, buffer: Address) -> bool:
+    """Tell a frame, whole or not, from a buffer that a stop gave back empty."""
+    return library.plain("arv_buffer_get_status", buffer) in _FRAMES
+
+
+def _captured_ns(library: AravisLibrary, buffer: Address) -> int:
+    """Return when the frame's first packet came, on the monotonic clock: its age now by the clock of the library."""
+    age_ns = time.time_ns() - int(library.plain("arv_buffer_get_system_timestamp", buffer))
+    return time.monotonic_ns() - max(0, age_ns)
+
+
+def _image(library: AravisLibrary, buffer: Address) -> Image:
+    form = format_of_code(library.plain("arv_buffer_get_image_pixel_format", buffer))
+    width, height = (library.plain(f"arv_buffer_get_image_{side}", buffer) for side in ("width", "height"))
+    return rgb_from_bytes(library.image_bytes(buffer), height, width, form)
+
+
+def _set_feature(library: AravisLibrary, camera: Address, name: str, value: Feature) -> None:
+    kind = {bool: "boolean", int: "integer", float: "float", str: "string"}[type(value)]
+    library.call(f"arv_camera_set_{kind}", camera, name.encode(), value.encode() if isinstance(value, str) else value)

@@ -1,0 +1,153 @@
+"""A camera whose driver blocks: a thread reads it without end, and frames wait for the one who asks.
+
+For drivers that buffer frames, that may never return from a read, and that no other thread may touch. Knows no driver.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from judo_edge.core import Image
+from judo_edge.errors import CameraError, CameraFault, JudoEdgeError, first_line
+from judo_edge.runtime.sources.camera import Camera, Grabbed
+from judo_edge.runtime.sources.waiting import WaitingFrames, WaitingPolicy
+
+DeviceT = TypeVar("DeviceT")
+Pixels = npt.NDArray[np.uint8]
+_GIVE_UP_CLOSING = 2.0
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A frame as the driver gave it."""
+
+    pixels: Pixels
+    began_ns: int
+    """Monotonic clock when its read began."""
+    number: int
+
+
+@dataclass
+class _Run:
+    """One opening of the device: what the thread and the asker share."""
+
+    frames: WaitingFrames[_Raw]
+    opened: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    error: JudoEdgeError | None = None
+    thread: threading.Thread | None = None
+
+
+class ThreadedCamera(Camera, Generic[DeviceT]):
+    """Reads a device of type `DeviceT` in a daemon thread; a subclass says how to connect, read and let go."""
+
+    def __init__(
+        self, name: str, policy: WaitingPolicy, capacity: int, fresh: bool, skip_frames: int, open_timeout: float
+    ) -> None:
+        """Nothing is opened.
+
+        `fresh`: a frame counts only when its read began after the call of `grab`. `skip_frames` more are let pass then, for streams
+        with delay. Without `fresh`, frames come in order as the policy kept them. `open_timeout` is in seconds.
+        """
+        self.name, self.policy, self.capacity, self.fresh = name, policy, capacity, fresh
+        self.skip_frames, self.open_timeout = skip_frames, open_timeout
+        self._run: _Run | None = None
+
+    @abstractmethod
+    def _connect(self) -> DeviceT:
+        """Open the device; CameraError or another JudoEdgeError when that fails. Runs in the thread."""
+
+    @abstractmethod
+    def _read(self, device: DeviceT) -> Pixels:
+        """Wait for the next frame; CameraError when there will be none. Runs in the thread."""
+
+    @abstractmethod
+    def _disconnect(self, device: DeviceT) -> None:
+        """Let go of the device. Runs in the thread."""
+
+    @abstractmethod
+    def _rgb(self, pixels: Pixels) -> Image:
+        """Return RGB pixels of a frame that is given out."""
+
+    def open(self) -> None:
+        """Start the thread and wait until the device is open; CameraError when it is not within `open_timeout`."""
+        self.close()
+        run = self._run = _Run(WaitingFrames(self.policy, self.capacity))
+        run.thread = threading.Thread(target=self._work, args=(run,), daemon=True, name=f"frames of {self.name}")
+        run.thread.start()
+        if not run.opened.wait(self.open_timeout):
+            self.close()
+            raise CameraError(CameraFault.TIMEOUT, f"{self.name} did not open within {self.open_timeout:g} s")
+        if run.error:
+            self.close()
+            raise run.error
+
+    def grab(self, timeout: float) -> Grabbed:
+        """Return the next frame that counts; CameraError: timeout, or what ended the reading."""
+        run, called_ns = self._running(), time.monotonic_ns()
+        missed, to_skip = 0, self.skip_frames if self.fresh else 0
+        while taken := run.frames.take(timeout - (time.monotonic_ns() - called_ns) / 1e9):
+            raw, gap = taken
+            missed += gap
+            if self.fresh and (raw.began_ns < called_ns or to_skip):
+                to_skip -= raw.began_ns >= called_ns
+                missed += 1
+                self.num_dropped += 1
+                continue
+            self.num_dropped += gap
+            return Grabbed(self._rgb(raw.pixels), raw.began_ns, raw.number, missed=missed)
+        raise run.error or CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
+
+    def check(self) -> None:
+        """Raise what ended the reading, if it has ended."""
+        if error := self._running().error:
+            raise error
+
+    def close(self) -> None:
+        """Stop the thread; one that is caught in the driver is left behind, and lets go of the device if it ever returns."""
+        run, self._run = self._run, None
+        if run and run.thread:
+            run.stopped.set()
+            run.frames.close()
+            self._interrupt()
+            run.thread.join(_GIVE_UP_CLOSING)
+
+    def _interrupt(self) -> None:  # noqa: B027 - most drivers cannot be interrupted
+        """Make a blocked read return, where the driver allows it."""
+
+    def _running(self) -> _Run:
+        if self._run is None:
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not open", "an open camera", "open it first")
+        return self._run
+
+    def _work(self, run: _Run) -> None:
+        try:
+            device = self._connect()
+            run.opened.set()
+            try:
+                self._read_on(run, device)
+            finally:
+                self._disconnect(device)
+        except JudoEdgeError as error:
+            run.error = error
+        except Exception as error:  # a driver raises anything; the asker must hear of it
+            run.error = CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}")
+        finally:
+            run.opened.set()
+            run.frames.close()
+
+    def _read_on(self, run: _Run, device: DeviceT) -> None:
+        number = 0
+        while not run.stopped.is_set():
+            began_ns = time.monotonic_ns()
+            pixels = self._read(device)
+            number += 1
+            if not run.frames.put(_Raw(pixels, began_ns, number)):
+                return
