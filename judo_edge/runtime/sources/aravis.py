@@ -29,6 +29,7 @@ from judo_edge.runtime.sources.waiting import WaitingPolicy
 
 Feature = bool | int | float | str
 _SLICE_US = 200_000
+_WARM_UPS, _WARM_UP_TIMEOUT = 3, 3.0
 _FRAMES = frozenset(BufferStatus) - {
     *(BufferStatus.UNKNOWN, BufferStatus.CLEARED, BufferStatus.FILLING, BufferStatus.ABORTED),
 }
@@ -107,9 +108,13 @@ class AravisCamera(Camera):
         except BaseException:
             library.unref(camera)
             raise
+        self._warm_up()
 
     def grab(self, timeout: float) -> Grabbed:
-        """Return a frame; CameraError: timeout, incomplete (the frame is lost, and counted) or unplugged."""
+        """Return a frame; CameraError: timeout, incomplete (the frame is lost, and counted) or unplugged.
+
+        A software trigger that the camera does not answer takes longer than `timeout`: the library asks for 2.5 s.
+        """
         opened, library, called_ns = self._reached(), aravis_library(), time.monotonic_ns()
         if self.trigger is Trigger.SOFTWARE:
             self._fire(library, opened)
@@ -124,6 +129,19 @@ class AravisCamera(Camera):
                 self._pass_over(library, buffer)
             finally:
                 library.plain("arv_stream_push_buffer", opened.stream, buffer)
+
+    def _warm_up(self) -> None:
+        """Throw the first whole frame away: the receive buffer grows with the first, and a camera that opens must deliver."""
+        self._numbering.restart()
+        for attempt in range(_WARM_UPS if self.trigger is not Trigger.HARDWARE else 0):
+            try:
+                self.grab(_WARM_UP_TIMEOUT)
+                break
+            except CameraError as error:
+                if error.fault is not CameraFault.INCOMPLETE or attempt + 1 == _WARM_UPS:
+                    self.close()
+                    raise
+        self._missed = 0
 
     def check(self) -> None:
         """Raise CameraError when the heartbeat found the camera gone."""
@@ -140,11 +158,12 @@ class AravisCamera(Camera):
             return
         library = aravis_library()
         opened.end_listening()
-        if not opened.lost.is_set():
-            with suppress(CameraError):  # it may be gone since
+        if opened.lost.is_set():  # the library asks the device that is gone for seconds before it gives up
+            threading.Thread(target=_let_go, args=(library, opened), daemon=True).start()
+        else:
+            with suppress(CameraError):
                 library.call("arv_camera_stop_acquisition", opened.camera)
-        library.unref(opened.stream)
-        library.unref(opened.camera)
+            _let_go(library, opened)
 
     def _start(self, library: AravisLibrary, camera: Address) -> _Opened:
         self._set_up(library, camera)
@@ -189,12 +208,17 @@ class AravisCamera(Camera):
 
     def _fire(self, library: AravisLibrary, opened: _Opened) -> None:
         """Trigger once, after everything that an earlier trigger may still bring is out of the way."""
-        if self._trigger_open:
-            library.call("arv_camera_stop_acquisition", opened.camera)
-            library.call("arv_camera_start_acquisition", opened.camera)
-        self._drain(library, opened)
-        self._trigger_open = True
-        library.call("arv_camera_software_trigger", opened.camera)
+        try:
+            if self._trigger_open:
+                library.call("arv_camera_stop_acquisition", opened.camera)
+                library.call("arv_camera_start_acquisition", opened.camera)
+                self._numbering.restart()
+            self._drain(library, opened)
+            self._trigger_open = True
+            library.call("arv_camera_software_trigger", opened.camera)
+        except CameraError:
+            opened.lost.set()  # it answers no command: the next call must not wait for it again
+            raise
 
     def _drain(self, library: AravisLibrary, opened: _Opened) -> None:
         """Pass over the frames that wait."""
@@ -249,6 +273,11 @@ class AravisCamera(Camera):
         number, missing = self._numbering.number(library.plain("arv_buffer_get_frame_id", buffer))
         self._drop(missing)
         return number
+
+
+def _let_go(library: AravisLibrary, opened: _Opened) -> None:
+    library.unref(opened.stream)
+    library.unref(opened.camera)
 
 
 def _is_frame(library: AravisLibrary, buffer: Address) -> bool:

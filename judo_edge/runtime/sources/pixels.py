@@ -34,10 +34,11 @@ FORMATS = (
     PixelFormat("BayerBG8", 0x0108000B, 1, "COLOR_BayerBGGR2RGB"),
     PixelFormat("YUV422_8_UYVY", 0x0210001F, 2, "COLOR_YUV2RGB_UYVY"),
     PixelFormat("YUV422_8", 0x02100032, 2, "COLOR_YUV2RGB_YUY2"),
+    PixelFormat("RGBa8", 0x02200016, 4, "COLOR_RGBA2RGB"),
     PixelFormat("RGB8", 0x02180014, 3, ""),
     PixelFormat("BGR8", 0x02180015, 3, "COLOR_BGR2RGB"),
 )
-_BY_NAME = {one.name: one for one in FORMATS} | {f"{name}Packed": one for one in FORMATS for name in [one.name]}
+_BY_NAME = {one.name: one for one in FORMATS} | {f"{one.name}Packed": one for one in FORMATS}
 _BY_CODE = {one.code: one for one in FORMATS}
 
 

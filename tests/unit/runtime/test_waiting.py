@@ -73,3 +73,14 @@ def test_numbers_go_on_over_the_wrap_of_gige_vision() -> None:
     assert numbering.number(65535) == (65535, 0)
     assert numbering.number(1) == (65536, 0)  # zero is never used
     assert numbering.number(4) == (65539, 2)
+
+
+def test_a_camera_that_is_opened_again_goes_on_without_a_gap() -> None:
+    numbering = Numbering()
+    assert numbering.number(60000) == (60000, 0)
+    numbering.restart()
+    assert numbering.number(1) == (60001, 0)
+    numbering.restart()
+    assert numbering.number(50) == (60002, 0)
+    assert numbering.number(52) == (60004, 1)
+    assert numbering.number(52) == (60005, 0)  # the same id again

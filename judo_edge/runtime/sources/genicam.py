@@ -1,0 +1,236 @@
+"""GenICam cameras by harvesters and a GenTL producer that the camera's maker supplies (a .cti file). Knows no model.
+
+Harvesters tells nobody of a camera that went, so its access status is polled; it starts again only as a new Harvester.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from judo_edge.errors import CameraError, CameraFault, ConfigError, DependencyError, first_line
+from judo_edge.runtime.sources.camera import Camera, Grabbed, Trigger
+from judo_edge.runtime.sources.numbering import Numbering
+from judo_edge.runtime.sources.pixels import format_of_name, rgb_from_bytes
+from judo_edge.runtime.sources.waiting import WaitingPolicy
+
+Feature = bool | int | float | str
+_OPEN = frozenset({1, 5})
+"""GenTL's DEVICE_ACCESS_STATUS: read-write, opened read-write (GenTL 1.6, table of the device information commands)."""
+_SLICE = 0.2
+_AT_ONCE = 0.001
+
+
+@dataclass
+class _Opened:
+    """Harvesters' objects of one opening."""
+
+    harvester: Any
+    acquirer: Any
+    losses: _Losses
+
+
+@dataclass
+class _Losses:
+    """Hears of buffers that came incomplete."""
+
+    heard: int = 0
+    told: int = field(default=0)
+
+
+class GenICamCamera(Camera):
+    """One camera of a GenTL producer, by serial number or id; neither takes the first that is found."""
+
+    def __init__(
+        self,
+        producer: Path,
+        device: str = "",
+        trigger: Trigger = Trigger.SOFTWARE,
+        trigger_source: str = "Line1",
+        policy: WaitingPolicy = WaitingPolicy.DROP_OLDEST,
+        capacity: int = 4,
+        features: Mapping[str, Feature] | None = None,
+    ) -> None:
+        """Nothing is opened. `features` are GenICam names, set in their order; `capacity` is the number of buffers."""
+        self.producer, self.device, self.trigger, self.trigger_source = producer, device, trigger, trigger_source
+        self.policy, self.capacity, self.features = policy, capacity, dict(features or {})
+        self.num_incomplete = 0
+        """Frames that came incomplete since the camera was made."""
+        self._opened: _Opened | None = None
+        self._numbering = Numbering()
+        self._missed = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether what waits is thrown away before a frame is asked for."""
+        free = self.trigger is Trigger.FREE_RUN and self.policy is WaitingPolicy.DROP_OLDEST
+        return free or self.trigger is Trigger.SOFTWARE
+
+    @property
+    def name(self) -> str:
+        """How messages call the camera."""
+        return f"camera {self.device or '(first found)'}"
+
+    def open(self) -> None:
+        """Load the producer, find the camera, set it up and start it, all anew; CameraError when it is not there."""
+        self.close()
+        harvester = self._harvester()
+        try:
+            acquirer = self._acquirer(harvester)
+            self._set_up(acquirer)
+            losses = _listen(acquirer)
+            acquirer.start()
+        except (CameraError, ConfigError):
+            _reset(harvester)
+            raise
+        except Exception as error:  # producers raise their own kinds
+            _reset(harvester)
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a camera", "check it") from error
+        self._opened = _Opened(harvester, acquirer, losses)
+        self._numbering.restart()
+
+    def grab(self, timeout: float) -> Grabbed:
+        """Return a frame; CameraError: timeout, incomplete (the frame is lost, and counted) or unplugged."""
+        called_ns, opened = time.monotonic_ns(), self._reached()
+        try:
+            if self.fresh:
+                self._drain(opened)
+            if self.trigger is Trigger.SOFTWARE:
+                opened.acquirer.remote_device.node_map.TriggerSoftware.execute()
+            return self._next(opened, called_ns, timeout)
+        except CameraError:
+            raise
+        except Exception as error:  # of the producer: the camera's state is unknown, so it must be opened again
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a frame", "check it") from error
+
+    def check(self) -> None:
+        """Raise CameraError when the access status says that the camera is gone."""
+        self._reached()
+
+    def close(self) -> None:
+        """Stop the stream and let go of the camera and the producer."""
+        opened, self._opened = self._opened, None
+        if opened:
+            for end in (opened.acquirer.stop, opened.acquirer.destroy):
+                with suppress(Exception):  # the device may be gone
+                    end()
+            _reset(opened.harvester)
+
+    def _harvester(self) -> Any:
+        try:
+            from harvesters.core import Harvester
+        except ImportError as error:
+            raise DependencyError("harvesters is not installed", "", "pip install 'judo-edge[genicam]'") from error
+        if not self.producer.is_file():
+            raise ConfigError(f"no file {self.producer}", "a GenTL producer (.cti)", "install the camera maker's")
+        harvester = Harvester()
+        harvester.add_file(str(self.producer))
+        harvester.update()
+        return harvester
+
+    def _acquirer(self, harvester: Any) -> Any:
+        found = [(str(info.serial_number), str(info.id_)) for info in harvester.device_info_list]
+        for index, names in enumerate(found):
+            if not self.device or self.device in names:
+                return harvester.create(index)
+        listed = ", ".join(f"{serial} ({name})" for serial, name in found) or "none"
+        raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not found", f"one of: {listed}", "check its link")
+
+    def _set_up(self, acquirer: Any) -> None:
+        acquirer.num_buffers = max(self.capacity, acquirer.min_num_buffers)
+        nodes = acquirer.remote_device.node_map
+        settings: dict[str, Feature] = {"AcquisitionMode": "Continuous", **self.features, **self._trigger_features(nodes)}
+        for name, value in settings.items():
+            try:
+                nodes.get_node(name).value = value
+            except Exception as error:  # GenApi raises a kind for each reason
+                raise ConfigError(f"feature {name} = {value!r}: {first_line(error)}", "one that the camera has") from error
+        format_of_name(str(nodes.PixelFormat.value))
+
+    def _trigger_features(self, nodes: Any) -> dict[str, Feature]:
+        if self.trigger is Trigger.FREE_RUN:
+            return {"TriggerMode": "Off"} if nodes.has_node("TriggerMode") else {}
+        source = "Software" if self.trigger is Trigger.SOFTWARE else self.trigger_source
+        return {"TriggerSelector": "FrameStart", "TriggerMode": "On", "TriggerSource": source}
+
+    def _reached(self) -> _Opened:
+        if not self._opened:
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not open", "an open camera", "open it first")
+        try:
+            status = int(self._opened.acquirer.device.module.access_status)
+        except Exception as error:  # the producer lost the device
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "an answer") from error
+        if status not in _OPEN:
+            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} has access status {status}", "an open camera")
+        return self._opened
+
+    def _next(self, opened: _Opened, called_ns: int, timeout: float) -> Grabbed:
+        while True:
+            left = timeout - (time.monotonic_ns() - called_ns) / 1e9
+            buffer = opened.acquirer.try_fetch(timeout=max(_AT_ONCE, min(_SLICE, left)))
+            if buffer:
+                with buffer:
+                    return self._grabbed(buffer)
+            if opened.losses.heard > opened.losses.told:
+                self._count_losses(opened)
+                raise CameraError(CameraFault.INCOMPLETE, f"a frame of {self.name}", "every packet", "check its link")
+            self._reached()
+            if left <= 0:
+                raise CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
+
+    def _drain(self, opened: _Opened) -> None:
+        for _ in range(opened.acquirer.num_buffers):  # no more can wait
+            buffer = opened.acquirer.try_fetch(timeout=_AT_ONCE)
+            if not buffer:
+                break
+            with buffer:
+                self._number(buffer)
+            self._drop()
+        self._count_losses(opened)
+
+    def _count_losses(self, opened: _Opened) -> None:
+        """Count incomplete buffers; the gap in the next frame's number is what tells them as missed."""
+        self.num_incomplete += opened.losses.heard - opened.losses.told
+        opened.losses.told = opened.losses.heard
+
+    def _grabbed(self, buffer: Any) -> Grabbed:
+        captured_ns, number = time.monotonic_ns(), self._number(buffer)
+        part = buffer.payload.components[0]
+        image = rgb_from_bytes(
+            np.asarray(part.data, dtype=np.uint8), int(part.height), int(part.width), format_of_name(str(part.data_format))
+        )
+        missed, self._missed = self._missed, 0
+        return Grabbed(image, captured_ns, number, missed=missed)
+
+    def _number(self, buffer: Any) -> int:
+        number, missing = self._numbering.number(int(buffer.frame_id))
+        self._drop(missing)
+        return number
+
+    def _drop(self, count: int = 1) -> None:
+        self._missed += count
+        self.num_dropped += count
+
+
+def _listen(acquirer: Any) -> _Losses:
+    from harvesters.core import Callback
+
+    losses = _Losses()
+
+    class _Hear(Callback):  # type: ignore[misc]
+        def emit(self, context: Any) -> None:
+            losses.heard += 1
+
+    acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, _Hear())
+    return losses
+
+
+def _reset(harvester: Any) -> None:
+    with suppress(Exception):  # nothing can be done about a producer that will not end
+        harvester.reset()
