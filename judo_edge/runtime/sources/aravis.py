@@ -1,7 +1,8 @@
 """GigE Vision and USB3 Vision cameras by Aravis. Knows the stream's order of frames, triggers and loss; no model.
 
-The library receives in its own thread into a ring of buffers, oldest first. So a frame that must be fresh is asked for after the
-ring has been emptied, and what a trigger that timed out still brings is thrown away before the next one.
+The library receives in its own thread into a ring of buffers, oldest first. So a frame that must be fresh is asked
+for after the ring has been emptied, and what a trigger that timed out still brings is thrown away before the next
+one.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ class AravisCamera(Camera):
     ) -> None:
         """Nothing is opened. `capacity` is the number of buffers; `features` are GenICam names, set in their order.
 
-        Frames of a software trigger, and of a free run that drops the oldest, are captured after the call; others come in order.
-        `packet_socket` False receives by UDP sockets, which the loopback device needs; those have `socket_buffer` bytes.
+        Frames of a software trigger, and of a free run that drops the oldest, are captured after the call; others
+        come in order. `packet_socket` False receives by UDP sockets, which the loopback device needs; those have
+        `socket_buffer` bytes.
         """
         self.device, self.trigger, self.trigger_source, self.policy = device, trigger, trigger_source, policy
         self.capacity, self.features, self.packet_socket = capacity, dict(features or {}), packet_socket
@@ -131,7 +133,7 @@ class AravisCamera(Camera):
                 library.plain("arv_stream_push_buffer", opened.stream, buffer)
 
     def _warm_up(self) -> None:
-        """Throw the first whole frame away: the receive buffer grows with the first, and a camera that opens must deliver."""
+        """Throw the first whole frame away: the receive buffer grows with it, and an open camera must deliver."""
         self._numbering.restart()
         for attempt in range(_WARM_UPS if self.trigger is not Trigger.HARDWARE else 0):
             try:
@@ -256,7 +258,9 @@ class AravisCamera(Camera):
             self.num_incomplete += 1
             self._drop()
             found = f"frame {number} of {self.name}: {status.name.lower().replace('_', ' ')}"
-            raise CameraError(CameraFault.INCOMPLETE, found, "every packet", "raise the packet size or the socket buffer")
+            raise CameraError(
+                CameraFault.INCOMPLETE, found, "every packet", "raise the packet size or the socket buffer"
+            )
         missed, self._missed = self._missed, 0
         return Grabbed(_image(library, buffer), captured_ns, number, missed=missed)
 

@@ -1,8 +1,8 @@
 """A thin binding of libaravis 0.8: the few functions that a camera needs, with their errors. Knows no policy.
 
-By ctypes, because PyGObject is neither a wheel nor visible in a virtual environment; the shared library alone is enough
-(Debian and Ubuntu, so JetPack too: `apt install libaravis-0.8-0`). Objects are addresses; the caller unrefs what it makes.
-Signatures: Aravis 0.8 reference manual, ArvCamera, ArvStream, ArvBuffer.
+By ctypes, because PyGObject is neither a wheel nor visible in a virtual environment; the shared library alone is
+enough (Debian and Ubuntu, so JetPack too: `apt install libaravis-0.8-0`). Objects are addresses; the caller unrefs
+what it makes. Signatures: Aravis 0.8 reference manual, ArvCamera, ArvStream, ArvBuffer.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class AravisLibrary:
         return getattr(self._library, name)(*arguments)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a function that can fail; CameraError (unplugged) where the link does, ConfigError where the setting is wrong."""
+        """Call a function that can fail: CameraError (unplugged) where the link does, ConfigError for a setting."""
         error = c.POINTER(_GError)()
         result = getattr(self._library, name)(*arguments, c.byref(error))
         if error:
@@ -137,7 +137,7 @@ class AravisLibrary:
         self._gobject.g_object_unref(thing)
 
     def on_control_lost(self, camera: Address, hear: Callable[[], None]) -> Callable[[], None]:
-        """Call `hear`, in a thread of the library, when the device has gone; returns what ends that. Keep what is returned."""
+        """Call `hear`, in a thread of the library, when the device has gone; return what ends that (to be kept)."""
         device = self.plain("arv_camera_get_device", camera)
         called = _OnLost(lambda _device, _data: hear())
         handler = self._gobject.g_signal_connect_data(device, b"control-lost", called, None, None, 0)

@@ -5,6 +5,7 @@ Harvesters tells nobody of a camera that went, so its access status is polled; i
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -91,7 +92,9 @@ class GenICamCamera(Camera):
             raise
         except Exception as error:  # producers raise their own kinds
             _reset(harvester)
-            raise CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a camera", "check it") from error
+            raise CameraError(
+                CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a camera", "check it"
+            ) from error
         self._opened = _Opened(harvester, acquirer, losses)
         self._numbering.restart()
 
@@ -107,7 +110,9 @@ class GenICamCamera(Camera):
         except CameraError:
             raise
         except Exception as error:  # of the producer: the camera's state is unknown, so it must be opened again
-            raise CameraError(CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a frame", "check it") from error
+            raise CameraError(
+                CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a frame", "check it"
+            ) from error
 
     def check(self) -> None:
         """Raise CameraError when the access status says that the camera is gone."""
@@ -123,13 +128,10 @@ class GenICamCamera(Camera):
             _reset(opened.harvester)
 
     def _harvester(self) -> Any:
-        try:
-            from harvesters.core import Harvester
-        except ImportError as error:
-            raise DependencyError("harvesters is not installed", "", "pip install 'judo-edge[genicam]'") from error
+        core = _harvesters()
         if not self.producer.is_file():
             raise ConfigError(f"no file {self.producer}", "a GenTL producer (.cti)", "install the camera maker's")
-        harvester = Harvester()
+        harvester = core.Harvester()
         harvester.add_file(str(self.producer))
         harvester.update()
         return harvester
@@ -145,12 +147,13 @@ class GenICamCamera(Camera):
     def _set_up(self, acquirer: Any) -> None:
         acquirer.num_buffers = max(self.capacity, acquirer.min_num_buffers)
         nodes = acquirer.remote_device.node_map
-        settings: dict[str, Feature] = {"AcquisitionMode": "Continuous", **self.features, **self._trigger_features(nodes)}
+        settings: dict[str, Feature] = {
+            "AcquisitionMode": "Continuous",
+            **self.features,
+            **self._trigger_features(nodes),
+        }
         for name, value in settings.items():
-            try:
-                nodes.get_node(name).value = value
-            except Exception as error:  # GenApi raises a kind for each reason
-                raise ConfigError(f"feature {name} = {value!r}: {first_line(error)}", "one that the camera has") from error
+            _set_feature(nodes, name, value)
         format_of_name(str(nodes.PixelFormat.value))
 
     def _trigger_features(self, nodes: Any) -> dict[str, Feature]:
@@ -203,7 +206,10 @@ class GenICamCamera(Camera):
         captured_ns, number = time.monotonic_ns(), self._number(buffer)
         part = buffer.payload.components[0]
         image = rgb_from_bytes(
-            np.asarray(part.data, dtype=np.uint8), int(part.height), int(part.width), format_of_name(str(part.data_format))
+            np.asarray(part.data, dtype=np.uint8),
+            int(part.height),
+            int(part.width),
+            format_of_name(str(part.data_format)),
         )
         missed, self._missed = self._missed, 0
         return Grabbed(image, captured_ns, number, missed=missed)
@@ -218,17 +224,29 @@ class GenICamCamera(Camera):
         self.num_dropped += count
 
 
-def _listen(acquirer: Any) -> _Losses:
-    from harvesters.core import Callback
+def _set_feature(nodes: Any, name: str, value: Feature) -> None:
+    try:
+        nodes.get_node(name).value = value
+    except Exception as error:  # GenApi raises a kind for each reason
+        raise ConfigError(f"feature {name} = {value!r}: {first_line(error)}", "one that the camera has") from error
 
+
+def _listen(acquirer: Any) -> _Losses:
     losses = _Losses()
 
-    class _Hear(Callback):  # type: ignore[misc]
-        def emit(self, context: Any) -> None:
-            losses.heard += 1
+    def emit(_self: Any, _context: Any) -> None:
+        losses.heard += 1
 
-    acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, _Hear())
+    listener = type("Losses", (_harvesters().Callback,), {"emit": emit})
+    acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, listener())
     return losses
+
+
+def _harvesters() -> Any:
+    try:
+        return importlib.import_module("harvesters.core")
+    except ImportError as error:
+        raise DependencyError("harvesters is not installed", "", "pip install 'judo-edge[genicam]'") from error
 
 
 def _reset(harvester: Any) -> None:

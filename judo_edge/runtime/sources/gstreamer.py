@@ -1,6 +1,7 @@
-"""Any GStreamer pipeline as a camera, through `gst-launch-1.0` and a pipe of raw RGB frames: no bindings, its own process.
+"""Any GStreamer pipeline as a camera: `gst-launch-1.0` in a process of its own, and a pipe of raw RGB frames.
 
-For CSI cameras (`nvarguscamerasrc ! nvvidconv`), `rtspsrc`, `v4l2src`. A pipeline that hangs or dies takes nobody with it.
+For CSI cameras (`nvarguscamerasrc ! nvvidconv`), `rtspsrc`, `v4l2src`. A pipeline that hangs or dies takes nobody
+with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class GStreamerCamera(ThreadedCamera[Pipeline]):
         skip_frames: int = 1,
         open_timeout: float = 10.0,
     ) -> None:
-        """Name the pipeline and the size of its frames in pixels (they are scaled where they differ); nothing is started.
+        """Name the pipeline and the size of its frames in pixels (scaled where they differ); nothing is started.
 
         One frame is let pass by default, as one may already stand in the pipe when a frame is asked for.
         """
@@ -105,7 +106,7 @@ class GStreamerCamera(ThreadedCamera[Pipeline]):
     def _read(self, device: Pipeline) -> Pixels:
         row = -(-self.width * 3 // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         frame = np.empty((self.height, row), np.uint8)
-        view: Any = memoryview(frame.reshape(-1))
+        view = memoryview(cast(Any, frame.reshape(-1)))
         while len(view):
             size = device.frames.readinto(view)  # type: ignore[attr-defined]
             if not size:
@@ -131,7 +132,9 @@ class GStreamerCamera(ThreadedCamera[Pipeline]):
             device.listener.join(1.0)  # its last words
         words = next((line for line in device.words if "ERROR" in line or "WARNING" in line), "")
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        return CameraError(CameraFault.UNPLUGGED, f"the pipeline {how}: {words}".rstrip(": "), "frames", "check it by hand")
+        return CameraError(
+            CameraFault.UNPLUGGED, f"the pipeline {how}: {words}".rstrip(": "), "frames", "check it by hand"
+        )
 
 
 def _listen(pipe: Pipeline) -> None:

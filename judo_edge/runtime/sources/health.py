@@ -1,6 +1,7 @@
 """Signs that a camera lies: the same pixels again and again, a frame from before its trigger. Knows no device.
 
-A driver may repeat its last frame for ever after its camera is gone, and real sensors have noise: two frames are never the same.
+A driver may repeat its last frame for ever after its camera is gone, and real sensors have noise: two frames are
+never the same.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class FrozenDetector:
         self._digest = digest
         if self._count >= self.after:
             raise CameraError(
-                CameraFault.FROZEN, f"{self._count} identical frames in a row", "the noise of a sensor", "check the camera"
+                CameraFault.FROZEN,
+                f"{self._count} identical frames in a row",
+                "the noise of a sensor",
+                "check the camera",
             )
 
     def forget(self) -> None:

@@ -23,8 +23,8 @@ class Numbering:
     def number(self, frame_id: int) -> tuple[int, int]:
         """Return the frame's rising number, and how many frames are missing since the last one.
 
-        An id that falls from the upper half of 16 bits to the lower is a wrap (65535 is followed by 1). Any other fall, or the
-        same id again, is a counter that began anew.
+        An id that falls from the upper half of 16 bits to the lower is a wrap (65535 is followed by 1). Any other
+        fall, or the same id again, is a counter that began anew.
         """
         last, self._last_id = self._last_id, frame_id
         if last is None:

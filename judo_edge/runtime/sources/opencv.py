@@ -1,7 +1,7 @@
 """USB cameras, device files, RTSP streams and video files by OpenCV. Knows OpenCV's ways to hide a fault, and no model.
 
-`read` may never return, may repeat the last frame after an unplug and may leave `isOpened` true; so a thread reads, every ask
-has a time limit, and identical frames are for `health` to see.
+`read` may never return, may repeat the last frame after an unplug and may leave `isOpened` true; so a thread reads,
+every ask has a time limit, and identical frames are for `health` to see.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class OpenCvCamera(ThreadedCamera[Any]):
     ) -> None:
         """Name the device; nothing is opened.
 
-        `properties` are OpenCV's CAP_PROP_ names without that prefix, such as FRAME_WIDTH; ConfigError at `open` for one that is
-        unknown or that the driver refuses. `read_timeout` (seconds) ends a stream that has stopped, where OpenCV can tell.
+        `properties` are OpenCV's CAP_PROP_ names without that prefix, such as FRAME_WIDTH; ConfigError at `open` for
+        one that is unknown or that the driver refuses. `read_timeout` (seconds) ends a stream that has stopped, where
+        OpenCV can tell.
         """
         is_file = isinstance(device, str) and Path(device).is_file()
         policy = WaitingPolicy.WAIT if is_file else policy
@@ -54,7 +55,10 @@ class OpenCvCamera(ThreadedCamera[Any]):
         capture = cv2.VideoCapture(self.device, backend, parameters)
         if not capture.isOpened():
             raise CameraError(
-                CameraFault.UNPLUGGED, f"{self.name} cannot be opened", "a camera, stream or video", _advice(self.device)
+                CameraFault.UNPLUGGED,
+                f"{self.name} cannot be opened",
+                "a camera, stream or video",
+                _advice(self.device),
             )
         try:
             self._set_properties(capture)
@@ -97,7 +101,9 @@ class OpenCvCamera(ThreadedCamera[Any]):
         for name, value in self.properties.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                raise ConfigError(f"camera property {name}", "a CAP_PROP_ name of OpenCV", f"did you mean {near}?" if near else "")
+                raise ConfigError(
+                    f"camera property {name}", "a CAP_PROP_ name of OpenCV", f"did you mean {near}?" if near else ""
+                )
             if not capture.set(getattr(cv2, f"CAP_PROP_{name}"), value):
                 raise ConfigError(f"{self.name} refuses {name} = {value:g}", "a property that it has", "remove it")
 

@@ -1,6 +1,7 @@
 """Pixels as cameras send them, to RGB. Knows the names and codes of GenICam's pixel formats and OpenCV's conversions.
 
-Names and codes are those of the Pixel Format Naming Convention (PFNC) of the EMVA; a Bayer name gives the colours of the first row.
+Names and codes are those of the Pixel Format Naming Convention (PFNC) of the EMVA; a Bayer name gives the colours of
+the first row.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def rgb_from_bytes(data: npt.NDArray[np.uint8], height: int, width: int, form: P
     """
     wanted = height * width * form.num_bytes
     if data.size < wanted or wanted == 0:
-        raise CameraError(CameraFault.INCOMPLETE, f"a frame of {data.size} bytes", f"{width}x{height} {form.name}: {wanted}")
+        raise CameraError(
+            CameraFault.INCOMPLETE, f"a frame of {data.size} bytes", f"{width}x{height} {form.name}: {wanted}"
+        )
     shape = (height, width) if form.num_bytes == 1 else (height, width, form.num_bytes)
     return rgb_from_array(data.reshape(-1)[:wanted].reshape(shape), form)
 
@@ -71,7 +74,7 @@ def rgb_from_bytes(data: npt.NDArray[np.uint8], height: int, width: int, form: P
 def rgb_from_array(pixels: npt.NDArray[np.uint8], form: PixelFormat) -> Image:
     """Return a new RGB array of (height, width) or (height, width, bytes) pixels."""
     if not form.conversion:
-        return pixels.copy()
+        return np.array(pixels, dtype=np.uint8)
     import cv2
 
     return np.asarray(cv2.cvtColor(pixels, getattr(cv2, form.conversion)), dtype=np.uint8)

@@ -1,6 +1,7 @@
 """A camera that is opened again after a fault, with longer and longer pauses. Knows no device.
 
-No call waits for a pause longer than its own time limit: a trigger gets its fault in time, and the camera comes back meanwhile.
+No call waits for a pause longer than its own time limit: a trigger gets its fault in time, and the camera comes back
+meanwhile.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from judo_edge.runtime.sources.camera import Camera, Grabbed
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses between attempts: doubled each time, up to a limit, each shortened by chance so that cameras do not move in step."""
+    """Pauses between attempts: doubled each time, up to a limit, and shortened by chance so as not to move in step."""
 
     first: float = 0.5
     longest: float = 30.0
     """Seconds."""
 
     def pause(self, attempt: int) -> float:
-        """Return the seconds to wait after the `attempt`-th failure in a row (from one): between half and all of the pause."""
+        """Return the seconds to wait after so many failures in a row (from one): between half and all of the pause."""
         pause = min(self.longest, self.first * 2.0 ** min(attempt - 1, 30))
         return pause * random.uniform(0.5, 1.0)
 
@@ -43,7 +44,7 @@ REOPEN_AFTER: Mapping[CameraFault, int] = {
 class _Absence:
     """What is known of a camera that is not open."""
 
-    error: JudoEdgeError
+    error: CameraError
     attempt: int
     due: float
     """Monotonic seconds when it may be tried again."""
@@ -51,7 +52,7 @@ class _Absence:
 
 @dataclass
 class Reconnecting(Camera):
-    """Wraps a camera; a frame that fails raises its fault, and the camera is closed and opened again where that helps."""
+    """Wraps a camera: a frame that fails raises its fault, and the camera is opened again where that helps."""
 
     camera: Camera
     backoff: Backoff = field(default_factory=Backoff)
@@ -79,7 +80,7 @@ class Reconnecting(Camera):
         return self._absence is None
 
     def open(self) -> None:
-        """Open the camera; a camera that is not there yet is no error, it is tried again. A wrong setting is (ConfigError)."""
+        """Open the camera; one that is not there yet is no error, it is tried again; a wrong setting is."""
         self._absence = None
         try:
             self.camera.open()
@@ -87,7 +88,10 @@ class Reconnecting(Camera):
             self._leave(error, 1)
 
     def grab(self, timeout: float) -> Grabbed:
-        """Return a frame; CameraError with the fault, at once for a camera that is still away and not due to be tried."""
+        """Return a frame; CameraError with the fault, at once for a camera that is still away and not due to be tried.
+
+        An attempt to open that falls into the call takes the time that the camera's `open` takes.
+        """
         deadline = time.monotonic() + timeout
         self._return(deadline)
         try:
@@ -150,4 +154,5 @@ class Reconnecting(Camera):
     def _leave(self, error: JudoEdgeError, attempt: int) -> None:
         self.num_faults += 1
         self.camera.close()
-        self._absence = _Absence(error, attempt, time.monotonic() + self.backoff.pause(attempt))
+        fault = error if isinstance(error, CameraError) else CameraError(CameraFault.UNPLUGGED, str(error))
+        self._absence = _Absence(fault, attempt, time.monotonic() + self.backoff.pause(attempt))

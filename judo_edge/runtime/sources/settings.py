@@ -1,21 +1,261 @@
-"""What a station's file says of a camera. Knows no camera."""
+"""A camera's table in the station's TOML, and the camera made of it. Knows every kind, imports none before it is made.
+
+A table has `name` and `kind`, what all kinds share, and what its own kind needs; an unknown key is refused.
+"""
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
 
 from judo_edge.config import Frozen
+from judo_edge.errors import CameraFault, ConfigError
+from judo_edge.runtime.sources.camera import Camera, Trigger
+from judo_edge.runtime.sources.health import Guarded
+from judo_edge.runtime.sources.reconnect import REOPEN_AFTER, Backoff, Reconnecting
+from judo_edge.runtime.sources.waiting import WaitingPolicy
+from judo_edge.runtime.sources.watched import WatchedFolder, pattern_of_part_id
+
+Feature = StrictBool | StrictInt | StrictFloat | StrictStr
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class FolderCamera(Frozen):
-    """Photos that appear in a folder."""
+class _Shared(Frozen):
+    """What every kind of camera has."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    """How the station calls it: letters, digits, `_`, `.`, `-`."""
+    timeout: Seconds = 2.0
+    """Seconds within which a frame must come."""
+    reopen_first: Seconds = 0.5
+    """Seconds until a camera that failed is opened again; doubled after each failure."""
+    reopen_longest: Seconds = 30.0
+    """Seconds that this pause never exceeds."""
+
+    @property
+    def frames_are_checked_fresh(self) -> bool:
+        """Tell whether a frame from before its request is a fault."""
+        return False
+
+    @property
+    def trigger_comes_from_outside(self) -> bool:
+        """Tell whether frames come by themselves (a hardware signal, a file) rather than when they are asked for."""
+        return False
+
+
+class _Live(_Shared):
+    """What every camera with a sensor has."""
+
+    trigger: Trigger = Trigger.FREE_RUN
+    frozen_after: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """Identical frames in a row that count as frozen; 0 is off, for drawn images."""
+    waiting: WaitingPolicy = WaitingPolicy.DROP_OLDEST
+    """What happens to frames that nobody has asked for yet."""
+    capacity: Annotated[int, Field(ge=1, le=256)] = 4
+    """Frames that can wait."""
+
+    @field_validator("frozen_after")
+    @classmethod
+    def _not_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("0 (off) or at least 2: one frame alone cannot be frozen")
+        return value
+
+    @property
+    def frames_are_checked_fresh(self) -> bool:
+        """Tell whether a frame from before its request is a fault."""
+        free = self.trigger is Trigger.FREE_RUN and self.waiting is WaitingPolicy.DROP_OLDEST
+        return free or self.trigger is Trigger.SOFTWARE
+
+    @property
+    def trigger_comes_from_outside(self) -> bool:
+        """Tell whether frames come by themselves (a hardware signal, a file) rather than when they are asked for."""
+        return self.trigger is Trigger.HARDWARE
+
+
+class FolderSettings(_Shared):
+    """`kind = "folder"`: photos that appear in a folder."""
 
     kind: Literal["folder"]
-    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")]
-    folder: str
-    trigger: Literal["software", "hardware", "free-run"] = "hardware"
+    path: Path
+    part_id: str = ""
+    """Regular expression with a group `part_id`, searched in the file's name without suffix."""
+    settle: Annotated[float, Field(ge=0, le=60)] = 0.3
+    """Seconds that a file must not have changed; 0 where files are renamed into place."""
+    give_up: Seconds = 10.0
+    """Seconds after which an unchanged file that does not decode is moved to `failed/`."""
+    poll: Annotated[float, Field(ge=0.01, le=60)] = 0.1
+    """Seconds between two looks at the folder."""
+
+    @field_validator("part_id")
+    @classmethod
+    def _has_the_group(cls, value: str) -> str:
+        try:
+            if value:
+                pattern_of_part_id(value)
+        except ConfigError as error:
+            raise ValueError(f"{error.wanted}") from error
+        return value
+
+    @property
+    def trigger_comes_from_outside(self) -> bool:
+        """A file is its own trigger."""
+        return True
 
 
-CameraSettings = FolderCamera
+class OpenCvSettings(_Live):
+    """`kind = "opencv"`: USB camera, RTSP stream or video file."""
+
+    kind: Literal["opencv"]
+    device: StrictInt | StrictStr
+    """Index, `/dev/video...`, URL, or path of a video file."""
+    trigger: Literal[Trigger.FREE_RUN] = Trigger.FREE_RUN
+    properties: dict[str, float] = Field(default_factory=dict)
+    """OpenCV's CAP_PROP_ names without that prefix, such as FRAME_WIDTH."""
+    skip_frames: Annotated[int, Field(ge=0, le=100)] = 0
+    """Frames let pass after a request, for streams that come late."""
+    capacity: Annotated[int, Field(ge=1, le=256)] = 1
+    open_timeout: Seconds = 10.0
+
+
+class GStreamerSettings(_Live):
+    """`kind = "gstreamer"`: any pipeline, run by gst-launch-1.0."""
+
+    kind: Literal["gstreamer"]
+    pipeline: Annotated[str, Field(min_length=1)]
+    """Elements without the sink, such as `nvarguscamerasrc ! nvvidconv`."""
+    width: Annotated[int, Field(ge=1, le=32768)]
+    height: Annotated[int, Field(ge=1, le=32768)]
+    trigger: Literal[Trigger.FREE_RUN] = Trigger.FREE_RUN
+    skip_frames: Annotated[int, Field(ge=0, le=100)] = 1
+    """Frames let pass after a request; one may already stand in the pipe."""
+    capacity: Annotated[int, Field(ge=1, le=256)] = 1
+    open_timeout: Seconds = 10.0
+
+
+class _Vision(_Live):
+    """What GenICam cameras have."""
+
+    device: str = ""
+    trigger: Trigger = Trigger.SOFTWARE
+    trigger_source: Annotated[str, Field(min_length=1)] = "Line1"
+    """Input of the hardware trigger, by its GenICam name."""
+    capacity: Annotated[int, Field(ge=2, le=256)] = 8
+    features: dict[str, Feature] = Field(default_factory=dict)
+    """GenICam features, set in this order: `PixelFormat = "BayerRG8"`, `ExposureTime = 800.0`."""
+
+
+class GenICamSettings(_Vision):
+    """`kind = "genicam"`: harvesters and a GenTL producer; `device` is a serial number or id."""
+
+    kind: Literal["genicam"]
+    producer: Path
+    """The .cti file of the camera's maker."""
+
+
+class AravisSettings(_Vision):
+    """`kind = "aravis"`: GigE or USB3 Vision by libaravis; `device` is an id as in `arv-tool-0.8`, or an address."""
+
+    kind: Literal["aravis"]
+    packet_socket: bool = True
+    """False receives by UDP sockets, as the loopback device needs."""
+    socket_buffer: Annotated[int, Field(ge=1 << 16, le=1 << 30)] = 8 << 20
+    """Bytes of receive buffer of a UDP socket; net.core.rmem_max caps it."""
+
+
+CameraSettings = Annotated[
+    FolderSettings | OpenCvSettings | GStreamerSettings | GenICamSettings | AravisSettings, Field(discriminator="kind")
+]
+"""One camera's table, told apart by `kind`."""
+
+
+def camera_from_settings(settings: CameraSettings, stop: threading.Event | None = None) -> Reconnecting:
+    """Make the camera, guarded and reconnecting; nothing is opened. `stop`, once set, ends its waits."""
+    live = isinstance(settings, _Live)
+    guarded = Guarded(
+        source_from_settings(settings),
+        frozen_after=settings.frozen_after if isinstance(settings, _Live) else 0,
+        fresh=settings.frames_are_checked_fresh,
+    )
+    reopen_after = dict(REOPEN_AFTER)
+    if settings.trigger_comes_from_outside or not live:
+        del reopen_after[CameraFault.TIMEOUT]  # no part came: that is no fault
+    backoff = Backoff(settings.reopen_first, settings.reopen_longest)
+    return Reconnecting(guarded, backoff, reopen_after, stop or threading.Event())
+
+
+def source_from_settings(settings: CameraSettings) -> Camera:
+    """Make the bare camera of a table; nothing is opened."""
+    if isinstance(settings, FolderSettings):
+        return _folder(settings)
+    if isinstance(settings, OpenCvSettings):
+        return _opencv(settings)
+    if isinstance(settings, GStreamerSettings):
+        return _gstreamer(settings)
+    if isinstance(settings, GenICamSettings):
+        return _genicam(settings)
+    return _aravis(settings)
+
+
+def _folder(settings: FolderSettings) -> Camera:
+    return WatchedFolder(settings.path, settings.part_id, settings.settle, settings.give_up, settings.poll)
+
+
+def _opencv(settings: OpenCvSettings) -> Camera:
+    from judo_edge.runtime.sources.opencv import OpenCvCamera
+
+    return OpenCvCamera(
+        settings.device,
+        settings.properties,
+        settings.waiting,
+        settings.capacity,
+        settings.skip_frames,
+        settings.open_timeout,
+        read_timeout=settings.timeout,
+    )
+
+
+def _gstreamer(settings: GStreamerSettings) -> Camera:
+    from judo_edge.runtime.sources.gstreamer import GStreamerCamera
+
+    return GStreamerCamera(
+        settings.pipeline,
+        settings.width,
+        settings.height,
+        settings.waiting,
+        settings.capacity,
+        settings.skip_frames,
+        settings.open_timeout,
+    )
+
+
+def _genicam(settings: GenICamSettings) -> Camera:
+    from judo_edge.runtime.sources.genicam import GenICamCamera
+
+    return GenICamCamera(
+        settings.producer,
+        settings.device,
+        settings.trigger,
+        settings.trigger_source,
+        settings.waiting,
+        settings.capacity,
+        settings.features,
+    )
+
+
+def _aravis(settings: AravisSettings) -> Camera:
+    from judo_edge.runtime.sources.aravis import AravisCamera
+
+    return AravisCamera(
+        settings.device,
+        settings.trigger,
+        settings.trigger_source,
+        settings.waiting,
+        settings.capacity,
+        settings.features,
+        settings.packet_socket,
+        settings.socket_buffer,
+    )

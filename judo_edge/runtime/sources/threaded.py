@@ -53,8 +53,9 @@ class ThreadedCamera(Camera, Generic[DeviceT]):
     ) -> None:
         """Nothing is opened.
 
-        `fresh`: a frame counts only when its read began after the call of `grab`. `skip_frames` more are let pass then, for streams
-        with delay. Without `fresh`, frames come in order as the policy kept them. `open_timeout` is in seconds.
+        `fresh`: a frame counts only when its read began after the call of `grab`. `skip_frames` more are let pass
+        then, for streams with delay. Without `fresh`, frames come in order as the policy kept them. `open_timeout` is
+        in seconds.
         """
         self.name, self.policy, self.capacity, self.fresh = name, policy, capacity, fresh
         self.skip_frames, self.open_timeout = skip_frames, open_timeout
@@ -111,7 +112,7 @@ class ThreadedCamera(Camera, Generic[DeviceT]):
             raise error
 
     def close(self) -> None:
-        """Stop the thread; one that is caught in the driver is left behind, and lets go of the device if it ever returns."""
+        """Stop the thread; one that is caught in the driver is left behind, and lets go of the device in the end."""
         run, self._run = self._run, None
         if run and run.thread:
             run.stopped.set()
@@ -119,7 +120,7 @@ class ThreadedCamera(Camera, Generic[DeviceT]):
             self._interrupt()
             run.thread.join(_GIVE_UP_CLOSING)
 
-    def _interrupt(self) -> None:  # noqa: B027 - most drivers cannot be interrupted
+    def _interrupt(self) -> None:
         """Make a blocked read return, where the driver allows it."""
 
     def _running(self) -> _Run:

@@ -1,6 +1,7 @@
 """Frames that wait between a thread that brings them and one that takes them. Knows no camera.
 
-A triggered line lets the bringer wait; a free-running camera drops the oldest. Every drop is counted and tells its place.
+A triggered line lets the bringer wait; a free-running camera drops the oldest. Every drop is counted and tells its
+place.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class WaitingFrames(Generic[FrameT]):
             return True
 
     def take(self, timeout: float) -> tuple[FrameT, int] | None:
-        """Return the oldest frame and how many were dropped right before it; None after `timeout` seconds or when closed."""
+        """Return the oldest frame and how many were dropped right before it; None after `timeout` s or at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._line), max(0.0, timeout))
             if not self._line:

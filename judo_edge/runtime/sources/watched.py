@@ -1,9 +1,9 @@
 """Photos that appear in a folder, as a camera: complete files only, each given out once. Knows no model.
 
-Folders are looked at again and again, because network file systems tell nobody of a change. A file is complete when its
-size and time have not changed for the settle time and it decodes; so both renaming into place and writing in place will do.
-A photo that was given out is moved to `done/`, one that cannot be read to `failed/`: what is left is what is still to be judged,
-also after a restart. Nothing is deleted.
+Folders are looked at again and again, because network file systems tell nobody of a change. A file is complete when
+its size and time have not changed for the settle time and it decodes; so both renaming into place and writing in
+place will do. A photo that was given out is moved to `done/`, one that cannot be read to `failed/`: what is left is
+what is still to be judged, also after a restart. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class WatchedFolder(Camera):
     ) -> None:
         """Name the folder; nothing is opened.
 
-        `part_id` is a regular expression with a group of that name, searched in the file's name without suffix; ConfigError when
-        it is none. `settle`, `give_up`, `poll` are seconds: unchanged for `settle` is complete, unreadable and unchanged for
-        `give_up` is failed. A photo given out moves to `done/` when the next is asked for or the folder is closed, or, with
-        `keep_until_acknowledged`, only by `acknowledge`: what a crash cut off then comes again.
+        `part_id` is a regular expression with a group of that name, searched in the file's name without suffix;
+        ConfigError when it is none. `settle`, `give_up`, `poll` are seconds: unchanged for `settle` is complete,
+        unreadable and unchanged for `give_up` is failed. A photo given out moves to `done/` when the next is asked
+        for or the folder is closed, or, with `keep_until_acknowledged`, only by `acknowledge`: what a crash cut off
+        then comes again.
         """
         self.folder, self.settle, self.give_up, self.poll = folder, settle, max(settle, give_up), poll
         self.keep_until_acknowledged = keep_until_acknowledged
@@ -59,7 +60,7 @@ class WatchedFolder(Camera):
         self._number = 0
 
     def open(self) -> None:
-        """Make `done/` and `failed/`; CameraError when there is no such folder, OutputError when it cannot be written to."""
+        """Make `done/` and `failed/`; CameraError when there is no folder, OutputError when it cannot be written to."""
         self.check()
         for name in (DONE, FAILED):
             with output_errors(self.folder / name):
@@ -73,7 +74,7 @@ class WatchedFolder(Camera):
             )
 
     def grab(self, timeout: float) -> Grabbed:
-        """Return the next complete photo; CameraError: timeout, unplugged, or unreadable with the file's path and part id.
+        """Return the next complete photo; CameraError: timeout, unplugged, or unreadable with the file's path and part.
 
         An unreadable file is in `failed/` when this raises.
         """
