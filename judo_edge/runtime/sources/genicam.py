@@ -160,7 +160,8 @@ class GenICamCamera(Camera):
         if self.trigger is Trigger.FREE_RUN:
             return {"TriggerMode": "Off"} if nodes.has_node("TriggerMode") else {}
         source = "Software" if self.trigger is Trigger.SOFTWARE else self.trigger_source
-        return {"TriggerSelector": "FrameStart", "TriggerMode": "On", "TriggerSource": source}
+        selector: dict[str, Feature] = {"TriggerSelector": "FrameStart"} if nodes.has_node("TriggerSelector") else {}
+        return {**selector, "TriggerMode": "On", "TriggerSource": source}
 
     def _reached(self) -> _Opened:
         if not self._opened:
@@ -225,8 +226,12 @@ class GenICamCamera(Camera):
 
 
 def _set_feature(nodes: Any, name: str, value: Feature) -> None:
+    if not nodes.has_node(name):
+        raise ConfigError(f"no feature {name}", "one that the camera has", "see its manual")
     try:
-        nodes.get_node(name).value = value
+        node = nodes.get_node(name)
+        if node.value != value:  # one that has its value may be read-only
+            node.value = value
     except Exception as error:  # GenApi raises a kind for each reason
         raise ConfigError(f"feature {name} = {value!r}: {first_line(error)}", "one that the camera has") from error
 

@@ -96,14 +96,13 @@ class ThreadedCamera(Camera, Generic[DeviceT]):
         missed, to_skip = 0, self.skip_frames if self.fresh else 0
         while taken := run.frames.take(timeout - (time.monotonic_ns() - called_ns) / 1e9):
             raw, gap = taken
-            missed += gap
-            if self.fresh and (raw.began_ns < called_ns or to_skip):
-                to_skip -= raw.began_ns >= called_ns
-                missed += 1
-                self.num_dropped += 1
-                continue
-            self.num_dropped += gap
-            return Grabbed(self._rgb(raw.pixels), raw.began_ns, raw.number, missed=missed)
+            is_late_enough = not self.fresh or raw.began_ns >= called_ns
+            if is_late_enough and not to_skip:
+                self.num_dropped += gap
+                return Grabbed(self._rgb(raw.pixels), raw.began_ns, raw.number, missed=missed + gap)
+            to_skip -= is_late_enough
+            missed += gap + 1
+            self.num_dropped += gap + 1
         raise run.error or CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
 
     def check(self) -> None:
