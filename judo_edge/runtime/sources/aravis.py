@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from judo_edge.core import Image
-from judo_edge.errors import CameraError, CameraFault
+from judo_edge.errors import CameraError, CameraFault, ConfigError
 from judo_edge.runtime.sources.aravislib import (
     CONTINUOUS,
     PACKET_SOCKET_DISABLED,
@@ -302,5 +302,11 @@ def _image(library: AravisLibrary, buffer: Address) -> Image:
 
 
 def _set_feature(library: AravisLibrary, camera: Address, name: str, value: Feature) -> None:
-    kind = {bool: "boolean", int: "integer", float: "float", str: "string"}[type(value)]
+    if type(value) is int:
+        try:
+            library.call("arv_camera_set_integer", camera, name.encode(), value)
+        except ConfigError:  # TOML's 25 may be meant for a feature of floats
+            library.call("arv_camera_set_float", camera, name.encode(), float(value))
+        return
+    kind = {bool: "boolean", float: "float", str: "string"}[type(value)]
     library.call(f"arv_camera_set_{kind}", camera, name.encode(), value.encode() if isinstance(value, str) else value)

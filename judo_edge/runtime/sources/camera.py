@@ -34,7 +34,7 @@ class Grabbed:
     image: Image
     """RGB pixels, (height, width, 3) uint8."""
     captured_ns: int
-    """Monotonic clock, nanoseconds; the frame was not captured earlier than this, as far as the source can tell."""
+    """Monotonic clock, nanoseconds: not later than its capture where it was asked for, else when it reached the process."""
     frame_number: int
     """The camera's own counter where it has one, without its wraps, or the source's count; rises by one a frame."""
     path: str = ""

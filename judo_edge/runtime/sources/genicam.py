@@ -9,7 +9,7 @@ import importlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class _Losses:
     """Hears of buffers that came incomplete."""
 
     heard: int = 0
-    told: int = field(default=0)
+    told: int = 0
 
 
 class GenICamCamera(Camera):
@@ -66,6 +66,7 @@ class GenICamCamera(Camera):
         self._opened: _Opened | None = None
         self._numbering = Numbering()
         self._missed = 0
+        self._trigger_open = False
 
     @property
     def fresh(self) -> bool:
@@ -96,6 +97,7 @@ class GenICamCamera(Camera):
                 CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a camera", "check it"
             ) from error
         self._opened = _Opened(harvester, acquirer, losses)
+        self._trigger_open = False
         self._numbering.restart()
 
     def grab(self, timeout: float) -> Grabbed:
@@ -105,7 +107,9 @@ class GenICamCamera(Camera):
             if self.fresh:
                 self._drain(opened)
             if self.trigger is Trigger.SOFTWARE:
-                opened.acquirer.remote_device.node_map.TriggerSoftware.execute()
+                self._fire(opened)
+            elif self.fresh:
+                return self._second(opened, called_ns, timeout)
             return self._next(opened, called_ns, timeout)
         except CameraError:
             raise
@@ -174,15 +178,34 @@ class GenICamCamera(Camera):
             raise CameraError(CameraFault.UNPLUGGED, f"{self.name} has access status {status}", "an open camera")
         return self._opened
 
+    def _fire(self, opened: _Opened) -> None:
+        """Trigger once; a trigger that timed out may still bring its frame, so the stream begins anew before."""
+        if self._trigger_open:
+            opened.acquirer.stop()
+            opened.acquirer.start()
+            self._numbering.restart()
+        self._trigger_open = True
+        opened.acquirer.remote_device.node_map.TriggerSoftware.execute()
+
+    def _second(self, opened: _Opened, called_ns: int, timeout: float) -> Grabbed:
+        """Return the second frame to come: the one under way may have been captured before the call."""
+        under_way = self._next(opened, called_ns, timeout)
+        since_ns = time.monotonic_ns()
+        self.num_dropped += 1
+        grabbed = self._next(opened, called_ns, timeout)
+        return replace(grabbed, captured_ns=since_ns, missed=under_way.missed + 1 + grabbed.missed)
+
     def _next(self, opened: _Opened, called_ns: int, timeout: float) -> Grabbed:
+        in_order = self.trigger is not Trigger.SOFTWARE
         while True:
             left = timeout - (time.monotonic_ns() - called_ns) / 1e9
             buffer = opened.acquirer.try_fetch(timeout=max(_AT_ONCE, min(_SLICE, left)))
             if buffer:
                 with buffer:
-                    return self._grabbed(buffer)
+                    return self._grabbed(buffer, time.monotonic_ns() if in_order else called_ns)
             if opened.losses.heard > opened.losses.told:
                 self._count_losses(opened)
+                self._trigger_open = False
                 raise CameraError(CameraFault.INCOMPLETE, f"a frame of {self.name}", "every packet", "check its link")
             self._reached()
             if left <= 0:
@@ -203,8 +226,9 @@ class GenICamCamera(Camera):
         self.num_incomplete += opened.losses.heard - opened.losses.told
         opened.losses.told = opened.losses.heard
 
-    def _grabbed(self, buffer: Any) -> Grabbed:
-        captured_ns, number = time.monotonic_ns(), self._number(buffer)
+    def _grabbed(self, buffer: Any, captured_ns: int) -> Grabbed:
+        self._trigger_open = False
+        number = self._number(buffer)
         part = buffer.payload.components[0]
         image = rgb_from_bytes(
             np.asarray(part.data, dtype=np.uint8),
