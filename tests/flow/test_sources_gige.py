@@ -16,6 +16,7 @@ from judo_edge.runtime.sources.aravis import AravisCamera
 from judo_edge.runtime.sources.camera import Trigger
 from judo_edge.runtime.sources.genicam import GenICamCamera
 from judo_edge.runtime.sources.reconnect import Backoff, Reconnecting
+from judo_edge.runtime.sources.triggered import VisionSettings
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 from tests.gvcamera import SimulatedCamera, needs_aravis, simulated_camera
 
@@ -26,9 +27,8 @@ SMALL = {"PixelFormat": "Mono8", "Width": 128, "Height": 96, "AcquisitionFrameRa
 
 def _camera(simulated: SimulatedCamera, trigger: Trigger, policy: WaitingPolicy, **settings: Any) -> AravisCamera:
     features = SMALL | settings.pop("features", {})
-    return AravisCamera(
-        simulated.device, trigger, "Line0", policy, features=features, packet_socket=False, **settings
-    )
+    use = VisionSettings(simulated.device, trigger, "Line0", policy, features=features, **settings)
+    return AravisCamera(use, packet_socket=False)
 
 
 def _fault(call: Callable[[], object]) -> CameraFault:
@@ -53,9 +53,10 @@ def test_a_software_trigger_gives_one_frame_each_and_it_is_fresh() -> None:
 
 @needs_aravis
 def test_a_free_run_that_drops_gives_fresh_frames_and_counts_what_it_lost() -> None:
-    with simulated_camera("F1") as simulated, _camera(
-        simulated, Trigger.FREE_RUN, WaitingPolicy.DROP_OLDEST, capacity=3
-    ) as camera:
+    with (
+        simulated_camera("F1") as simulated,
+        _camera(simulated, Trigger.FREE_RUN, WaitingPolicy.DROP_OLDEST, capacity=3) as camera,
+    ):
         first = camera.grab(GENEROUS)
         dropped_before, last, missed = camera.num_dropped, first.frame_number, 0
         for _ in range(3):
@@ -122,9 +123,7 @@ def test_a_camera_that_is_killed_is_unplugged_and_comes_back_when_it_is_there_ag
 
 @needs_aravis
 def test_a_camera_that_hangs_gives_no_frame_and_its_heartbeat_tells() -> None:
-    with simulated_camera("Z1") as simulated, _camera(
-        simulated, Trigger.FREE_RUN, WaitingPolicy.DROP_OLDEST
-    ) as camera:
+    with simulated_camera("Z1") as simulated, _camera(simulated, Trigger.FREE_RUN, WaitingPolicy.DROP_OLDEST) as camera:
         camera.grab(GENEROUS)
         simulated.send(signal.SIGSTOP)
         assert _fault(lambda: camera.grab(0.5)) is CameraFault.TIMEOUT
@@ -161,8 +160,12 @@ def producer() -> Path:
     return path
 
 
+def _gentl(producer: Path, device: str = "", trigger: Trigger = Trigger.FREE_RUN, **settings: Any) -> GenICamCamera:
+    return GenICamCamera(producer, VisionSettings(device, trigger, **settings))
+
+
 def test_a_gentl_producer_streams_and_opens_again(producer: Path) -> None:
-    camera = GenICamCamera(producer, "1", Trigger.FREE_RUN, policy=WaitingPolicy.WAIT)
+    camera = _gentl(producer, "1", policy=WaitingPolicy.WAIT)
     for _ in range(2):
         with camera:
             frames = [camera.grab(GENEROUS) for _ in range(4)]
@@ -176,7 +179,7 @@ def test_a_gentl_producer_streams_and_opens_again(producer: Path) -> None:
 
 
 def test_a_gentl_camera_in_free_run_passes_over_what_waited(producer: Path) -> None:
-    with GenICamCamera(producer, "VikyTL_DEV_blue", Trigger.FREE_RUN, features={"PixelFormat": "Mono8"}) as camera:
+    with _gentl(producer, "VikyTL_DEV_blue", features={"PixelFormat": "Mono8"}) as camera:
         first = camera.grab(GENEROUS)
         time.sleep(0.5)
         second = camera.grab(GENEROUS)
@@ -187,10 +190,10 @@ def test_a_gentl_camera_in_free_run_passes_over_what_waited(producer: Path) -> N
 
 def test_what_a_gentl_camera_has_not_is_refused(producer: Path, tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="VikyTL_DEV_red"):
-        GenICamCamera(producer, "nosuch", Trigger.FREE_RUN).open()
+        _gentl(producer, "nosuch").open()
     with pytest.raises(ConfigError, match="TriggerMode"):
-        GenICamCamera(producer).open()  # this producer has no trigger
+        _gentl(producer, trigger=Trigger.SOFTWARE).open()  # this producer has no trigger
     with pytest.raises(ConfigError, match="Width"):
-        GenICamCamera(producer, trigger=Trigger.FREE_RUN, features={"Width": -1}).open()
+        _gentl(producer, features={"Width": -1}).open()
     with pytest.raises(ConfigError, match=r"none\.cti"):
-        GenICamCamera(tmp_path / "none.cti").open()
+        _gentl(tmp_path / "none.cti").open()

@@ -21,6 +21,7 @@ from judo_edge.runtime.sources.camera import Camera
 from judo_edge.runtime.sources.gstreamer import GStreamerCamera
 from judo_edge.runtime.sources.opencv import OpenCvCamera
 from judo_edge.runtime.sources.reconnect import Backoff, Reconnecting
+from judo_edge.runtime.sources.settings import OpenCvSettings, camera_from_settings
 from judo_edge.runtime.sources.threaded import Pixels, ThreadedCamera
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 
@@ -58,6 +59,15 @@ def test_a_video_file_gives_every_frame_in_order_and_ends(video: Path) -> None:
     assert [frame.missed for frame in frames] == [0] * 10
     assert all(abs(int(frame.image.mean()) - number * 20) < 4 for number, frame in enumerate(frames, start=1))
     assert frames[0].image.shape == (48, 64, 3)
+
+
+def test_a_video_file_of_a_station_is_neither_stale_nor_reopened_before_its_end(video: Path) -> None:
+    settings = OpenCvSettings(name="file", kind="opencv", device=str(video), reopen_first=0.01, reopen_longest=0.02)
+    with camera_from_settings(settings) as camera:
+        time.sleep(0.2)  # frames are read ahead
+        assert [camera.grab(GENEROUS).frame_number for _ in range(10)] == list(range(1, 11))
+        assert _fault(lambda: camera.grab(GENEROUS)) is CameraFault.UNPLUGGED
+        assert camera.grab(GENEROUS).frame_number == 1  # it begins again
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:
@@ -216,7 +226,7 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def mpegts() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def mpegts() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A live H.264 stream over TCP, made by GStreamer: its address and its process."""
     program = shutil.which("gst-launch-1.0")
     if not program:
@@ -231,7 +241,7 @@ def mpegts() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
         process.wait()
 
 
-def test_a_network_stream_is_read_and_its_end_is_told(mpegts: tuple[str, "subprocess.Popen[bytes]"]) -> None:
+def test_a_network_stream_is_read_and_its_end_is_told(mpegts: tuple[str, subprocess.Popen[bytes]]) -> None:
     address, process = mpegts
     camera = Reconnecting(OpenCvCamera(address, open_timeout=5.0, read_timeout=2.0), Backoff(0.1, 0.2))
     with camera:

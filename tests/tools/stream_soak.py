@@ -1,8 +1,9 @@
 """A GigE Vision stream over loopback for a long time: every frame accounted for, and does memory grow?
 
-`python -m tests.tools.stream_soak --seconds 600`. The simulator of libaravis sends, the station's source receives every frame in
-order. Now and then the receiver sleeps, so that frames are lost on purpose: they must be counted too. Two countings must agree:
-the camera's frame numbers, and the library's count of packets that found no buffer. The last line is JSON.
+`python -m tests.tools.stream_soak --seconds 600`. The simulator of libaravis sends, the station's source receives
+every frame in order. Now and then the receiver sleeps, so that frames are lost on purpose: they must be counted too.
+Two countings must agree: the camera's frame numbers, and the library's count of packets that found no buffer. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Tally:
     """Seconds since the beginning, resident bytes."""
 
 
-def soak(seconds: float, rate: float, stall_every: int, capacity: int = 8) -> dict[str, float | int | bool | dict[str, int]]:
+def soak(
+    seconds: float, rate: float, stall_every: int, capacity: int = 8
+) -> dict[str, float | int | bool | dict[str, int]]:
     """Stream for `seconds` at `rate` frames a second; sleep for a second after each `stall_every` frames (0: never)."""
     with simulated_camera("SOAK") as simulated:
         features = {"PixelFormat": "Mono8", "Width": SIDE, "Height": SIDE, "AcquisitionFrameRate": rate}
@@ -94,7 +97,7 @@ def _receive(camera: object, tally: Tally, now: float, stall_every: int) -> None
 
 def _report(tally: Tally, no_buffer: int, seconds: float) -> dict[str, float | int | bool | dict[str, int]]:
     span, gaps = tally.last - tally.first + 1, tally.missed - tally.incomplete
-    # A buffer that comes free in the middle of a frame makes it incomplete instead of lost: at most one for each such frame.
+    # A buffer that comes free in the middle of a frame makes it incomplete instead of lost.
     by_packets = no_buffer / PACKETS
     agree = by_packets - tally.incomplete - 1 < gaps <= by_packets
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,12 +23,11 @@ from judo_edge.runtime.sources.aravislib import (
     BufferStatus,
     aravis_library,
 )
-from judo_edge.runtime.sources.camera import Camera, Grabbed, Trigger
-from judo_edge.runtime.sources.numbering import Numbering
+from judo_edge.runtime.sources.camera import Grabbed, Trigger
 from judo_edge.runtime.sources.pixels import format_of_code, format_of_name, rgb_from_bytes
+from judo_edge.runtime.sources.triggered import Feature, TriggeredCamera, VisionSettings
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 
-Feature = bool | int | float | str
 _SLICE_US = 200_000
 _WARM_UPS, _WARM_UP_TIMEOUT = 3, 3.0
 _FRAMES = frozenset(BufferStatus) - {
@@ -44,7 +43,7 @@ class StreamCounts:
     failed: int
     """Frames that lost packets."""
     no_buffer: int
-    """Frames that found every buffer waiting to be read."""
+    """Packets, not frames, that found every buffer waiting to be read."""
 
 
 @dataclass
@@ -57,52 +56,24 @@ class _Opened:
     lost: threading.Event
 
 
-class AravisCamera(Camera):
-    """One camera, by its id, serial number's id or address; an empty name is the first that is found."""
+class AravisCamera(TriggeredCamera):
+    """One camera; `device` is an id that `arv-tool-0.8` shows, or an address."""
 
-    def __init__(
-        self,
-        device: str = "",
-        trigger: Trigger = Trigger.SOFTWARE,
-        trigger_source: str = "Line1",
-        policy: WaitingPolicy = WaitingPolicy.DROP_OLDEST,
-        capacity: int = 8,
-        features: Mapping[str, Feature] | None = None,
-        packet_socket: bool = True,
-        socket_buffer: int = 8 << 20,
-    ) -> None:
-        """Nothing is opened. `capacity` is the number of buffers; `features` are GenICam names, set in their order.
+    def __init__(self, use: VisionSettings, packet_socket: bool = True, socket_buffer: int = 8 << 20) -> None:
+        """Nothing is opened.
 
-        Frames of a software trigger, and of a free run that drops the oldest, are captured after the call; others
-        come in order. `packet_socket` False receives by UDP sockets, which the loopback device needs; those have
-        `socket_buffer` bytes.
+        `packet_socket` False receives by UDP sockets, which the loopback device needs; those have `socket_buffer`
+        bytes, which the system caps (net.core.rmem_max).
         """
-        self.device, self.trigger, self.trigger_source, self.policy = device, trigger, trigger_source, policy
-        self.capacity, self.features, self.packet_socket = capacity, dict(features or {}), packet_socket
-        self.socket_buffer = socket_buffer
-        self.num_incomplete = 0
-        """Frames that came with packets missing, since the camera was made."""
+        super().__init__(use)
+        self.packet_socket, self.socket_buffer = packet_socket, socket_buffer
         self._opened: _Opened | None = None
-        self._numbering = Numbering()
-        self._missed = 0
-        self._trigger_open = False
-
-    @property
-    def fresh(self) -> bool:
-        """Tell whether only a frame captured after the call counts."""
-        free = self.trigger is Trigger.FREE_RUN and self.policy is WaitingPolicy.DROP_OLDEST
-        return free or self.trigger is Trigger.SOFTWARE
-
-    @property
-    def name(self) -> str:
-        """How messages call the camera."""
-        return f"camera {self.device or '(first found)'}"
 
     def open(self) -> None:
         """Find the camera, set it up and start its stream; CameraError when it is not there or is another's."""
         self.close()
         library = aravis_library()
-        camera = library.call("arv_camera_new", self.device.encode() or None)
+        camera = library.call("arv_camera_new", self.use.device.encode() or None)
         if not camera:
             raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not found", "a camera", "see arv-tool-0.8")
         try:
@@ -118,7 +89,7 @@ class AravisCamera(Camera):
         A software trigger that the camera does not answer takes longer than `timeout`: the library asks for 2.5 s.
         """
         opened, library, called_ns = self._reached(), aravis_library(), time.monotonic_ns()
-        if self.trigger is Trigger.SOFTWARE:
+        if self.use.trigger is Trigger.SOFTWARE:
             self._fire(library, opened)
         elif self.fresh:
             self._drain(library, opened)
@@ -134,8 +105,8 @@ class AravisCamera(Camera):
 
     def _warm_up(self) -> None:
         """Throw the first whole frame away: the receive buffer grows with it, and an open camera must deliver."""
-        self._numbering.restart()
-        for attempt in range(_WARM_UPS if self.trigger is not Trigger.HARDWARE else 0):
+        self._restart()
+        for attempt in range(_WARM_UPS if self.use.trigger is not Trigger.HARDWARE else 0):
             try:
                 self.grab(_WARM_UP_TIMEOUT)
                 break
@@ -143,7 +114,7 @@ class AravisCamera(Camera):
                 if error.fault is not CameraFault.INCOMPLETE or attempt + 1 == _WARM_UPS:
                     self.close()
                     raise
-        self._missed = 0
+        self._take_missed()
 
     def check(self) -> None:
         """Raise CameraError when the heartbeat found the camera gone."""
@@ -170,7 +141,7 @@ class AravisCamera(Camera):
     def _start(self, library: AravisLibrary, camera: Address) -> _Opened:
         self._set_up(library, camera)
         payload, stream = library.call("arv_camera_get_payload", camera), self._stream(library, camera)
-        for _ in range(self.capacity):
+        for _ in range(self.use.capacity):
             library.plain("arv_stream_push_buffer", stream, library.plain("arv_buffer_new_allocate", payload))
         try:
             library.call("arv_camera_start_acquisition", camera)
@@ -178,7 +149,6 @@ class AravisCamera(Camera):
             library.unref(stream)
             raise
         lost = threading.Event()
-        self._trigger_open = False
         return _Opened(camera, stream, library.on_control_lost(camera, lost.set), lost)
 
     def _stream(self, library: AravisLibrary, camera: Address) -> Address:
@@ -192,18 +162,17 @@ class AravisCamera(Camera):
 
     def _set_up(self, library: AravisLibrary, camera: Address) -> None:
         library.call("arv_camera_set_acquisition_mode", camera, CONTINUOUS)
-        for name, value in self.features.items():
+        for name, value in self.use.features.items():
             _set_feature(library, camera, name, value)
-        if self.trigger is Trigger.FREE_RUN:
+        if self.use.trigger is Trigger.FREE_RUN:
             library.call("arv_camera_clear_triggers", camera)
         else:
-            source = "Software" if self.trigger is Trigger.SOFTWARE else self.trigger_source
-            library.call("arv_camera_set_trigger", camera, source.encode())
+            library.call("arv_camera_set_trigger", camera, self._trigger_source.encode())
         format_of_name(library.call("arv_camera_get_pixel_format_as_string", camera).decode())
 
     def _reached(self) -> _Opened:
         if not self._opened:
-            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not open", "an open camera", "open it first")
+            raise self._not_open()
         if self._opened.lost.is_set():
             raise CameraError(CameraFault.UNPLUGGED, f"{self.name} does not answer", "its heartbeat", "check its link")
         return self._opened
@@ -214,7 +183,7 @@ class AravisCamera(Camera):
             if self._trigger_open:
                 library.call("arv_camera_stop_acquisition", opened.camera)
                 library.call("arv_camera_start_acquisition", opened.camera)
-                self._numbering.restart()
+                self._restart()
             self._drain(library, opened)
             self._trigger_open = True
             library.call("arv_camera_software_trigger", opened.camera)
@@ -237,11 +206,11 @@ class AravisCamera(Camera):
                 return self._newest(library, opened, int(buffer))
             self._reached()
             if not left_us:
-                raise CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
+                raise self._too_late(timeout)
 
     def _newest(self, library: AravisLibrary, opened: _Opened, buffer: Address) -> Address:
         """Return the newest of the frames that wait where the policy drops the oldest."""
-        while self.policy is WaitingPolicy.DROP_OLDEST:
+        while self.use.policy is WaitingPolicy.DROP_OLDEST:
             newer = library.plain("arv_stream_try_pop_buffer", opened.stream)
             if not newer:
                 break
@@ -252,7 +221,7 @@ class AravisCamera(Camera):
 
     def _grabbed(self, library: AravisLibrary, buffer: Address, captured_ns: int) -> Grabbed:
         self._trigger_open = False
-        number = self._number(library, buffer)
+        number = self._number(_frame_id(library, buffer))
         status = BufferStatus(library.plain("arv_buffer_get_status", buffer))
         if status is not BufferStatus.SUCCESS:
             self.num_incomplete += 1
@@ -261,27 +230,21 @@ class AravisCamera(Camera):
             raise CameraError(
                 CameraFault.INCOMPLETE, found, "every packet", "raise the packet size or the socket buffer"
             )
-        missed, self._missed = self._missed, 0
-        return Grabbed(_image(library, buffer), captured_ns, number, missed=missed)
+        return Grabbed(_image(library, buffer), captured_ns, number, missed=self._take_missed())
 
     def _pass_over(self, library: AravisLibrary, buffer: Address) -> None:
         if _is_frame(library, buffer):
-            self._number(library, buffer)
+            self._number(_frame_id(library, buffer))
             self._drop()
-
-    def _drop(self, count: int = 1) -> None:
-        self._missed += count
-        self.num_dropped += count
-
-    def _number(self, library: AravisLibrary, buffer: Address) -> int:
-        number, missing = self._numbering.number(library.plain("arv_buffer_get_frame_id", buffer))
-        self._drop(missing)
-        return number
 
 
 def _let_go(library: AravisLibrary, opened: _Opened) -> None:
     library.unref(opened.stream)
     library.unref(opened.camera)
+
+
+def _frame_id(library: AravisLibrary, buffer: Address) -> int:
+    return int(library.plain("arv_buffer_get_frame_id", buffer))
 
 
 def _is_frame(library: AravisLibrary, buffer: Address) -> bool:

@@ -34,7 +34,7 @@ class Grabbed:
     image: Image
     """RGB pixels, (height, width, 3) uint8."""
     captured_ns: int
-    """Monotonic clock, nanoseconds: not later than its capture where it was asked for, else when it reached the process."""
+    """Monotonic clock, nanoseconds: not later than the capture of a fresh frame; else when it reached the process."""
     frame_number: int
     """The camera's own counter where it has one, without its wraps, or the source's count; rises by one a frame."""
     path: str = ""
@@ -50,6 +50,11 @@ class Camera(ABC):
 
     num_dropped = 0
     """Frames that came and were not given out since the camera was made."""
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether the camera promises frames that were captured after the call of `grab`."""
+        return False
 
     @abstractmethod
     def open(self) -> None:

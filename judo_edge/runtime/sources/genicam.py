@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from judo_edge.errors import CameraError, CameraFault, ConfigError, DependencyError, first_line
-from judo_edge.runtime.sources.camera import Camera, Grabbed, Trigger
-from judo_edge.runtime.sources.numbering import Numbering
+from judo_edge.runtime.sources.camera import Grabbed, Trigger
 from judo_edge.runtime.sources.pixels import format_of_name, rgb_from_bytes
-from judo_edge.runtime.sources.waiting import WaitingPolicy
+from judo_edge.runtime.sources.triggered import Feature, TriggeredCamera, VisionSettings
 
-Feature = bool | int | float | str
 _OPEN = frozenset({1, 5})
 """GenTL's DEVICE_ACCESS_STATUS: read-write, opened read-write (GenTL 1.6, table of the device information commands)."""
 _SLICE = 0.2
@@ -45,39 +42,14 @@ class _Losses:
     told: int = 0
 
 
-class GenICamCamera(Camera):
-    """One camera of a GenTL producer, by serial number or id; neither takes the first that is found."""
+class GenICamCamera(TriggeredCamera):
+    """One camera of a GenTL producer; `device` is a serial number or id."""
 
-    def __init__(
-        self,
-        producer: Path,
-        device: str = "",
-        trigger: Trigger = Trigger.SOFTWARE,
-        trigger_source: str = "Line1",
-        policy: WaitingPolicy = WaitingPolicy.DROP_OLDEST,
-        capacity: int = 4,
-        features: Mapping[str, Feature] | None = None,
-    ) -> None:
-        """Nothing is opened. `features` are GenICam names, set in their order; `capacity` is the number of buffers."""
-        self.producer, self.device, self.trigger, self.trigger_source = producer, device, trigger, trigger_source
-        self.policy, self.capacity, self.features = policy, capacity, dict(features or {})
-        self.num_incomplete = 0
-        """Frames that came incomplete since the camera was made."""
+    def __init__(self, producer: Path, use: VisionSettings) -> None:
+        """Name the producer's file; nothing is opened."""
+        super().__init__(use)
+        self.producer = producer
         self._opened: _Opened | None = None
-        self._numbering = Numbering()
-        self._missed = 0
-        self._trigger_open = False
-
-    @property
-    def fresh(self) -> bool:
-        """Tell whether what waits is thrown away before a frame is asked for."""
-        free = self.trigger is Trigger.FREE_RUN and self.policy is WaitingPolicy.DROP_OLDEST
-        return free or self.trigger is Trigger.SOFTWARE
-
-    @property
-    def name(self) -> str:
-        """How messages call the camera."""
-        return f"camera {self.device or '(first found)'}"
 
     def open(self) -> None:
         """Load the producer, find the camera, set it up and start it, all anew; CameraError when it is not there."""
@@ -97,8 +69,7 @@ class GenICamCamera(Camera):
                 CameraFault.UNPLUGGED, f"{self.name}: {first_line(error)}", "a camera", "check it"
             ) from error
         self._opened = _Opened(harvester, acquirer, losses)
-        self._trigger_open = False
-        self._numbering.restart()
+        self._restart()
 
     def grab(self, timeout: float) -> Grabbed:
         """Return a frame; CameraError: timeout, incomplete (the frame is lost, and counted) or unplugged."""
@@ -106,7 +77,7 @@ class GenICamCamera(Camera):
         try:
             if self.fresh:
                 self._drain(opened)
-            if self.trigger is Trigger.SOFTWARE:
+            if self.use.trigger is Trigger.SOFTWARE:
                 self._fire(opened)
             elif self.fresh:
                 return self._second(opened, called_ns, timeout)
@@ -143,17 +114,17 @@ class GenICamCamera(Camera):
     def _acquirer(self, harvester: Any) -> Any:
         found = [(str(info.serial_number), str(info.id_)) for info in harvester.device_info_list]
         for index, names in enumerate(found):
-            if not self.device or self.device in names:
+            if not self.use.device or self.use.device in names:
                 return harvester.create(index)
         listed = ", ".join(f"{serial} ({name})" for serial, name in found) or "none"
         raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not found", f"one of: {listed}", "check its link")
 
     def _set_up(self, acquirer: Any) -> None:
-        acquirer.num_buffers = max(self.capacity, acquirer.min_num_buffers)
+        acquirer.num_buffers = max(self.use.capacity, acquirer.min_num_buffers)
         nodes = acquirer.remote_device.node_map
         settings: dict[str, Feature] = {
             "AcquisitionMode": "Continuous",
-            **self.features,
+            **self.use.features,
             **self._trigger_features(nodes),
         }
         for name, value in settings.items():
@@ -161,15 +132,14 @@ class GenICamCamera(Camera):
         format_of_name(str(nodes.PixelFormat.value))
 
     def _trigger_features(self, nodes: Any) -> dict[str, Feature]:
-        if self.trigger is Trigger.FREE_RUN:
+        if self.use.trigger is Trigger.FREE_RUN:
             return {"TriggerMode": "Off"} if nodes.has_node("TriggerMode") else {}
-        source = "Software" if self.trigger is Trigger.SOFTWARE else self.trigger_source
         selector: dict[str, Feature] = {"TriggerSelector": "FrameStart"} if nodes.has_node("TriggerSelector") else {}
-        return {**selector, "TriggerMode": "On", "TriggerSource": source}
+        return {**selector, "TriggerMode": "On", "TriggerSource": self._trigger_source}
 
     def _reached(self) -> _Opened:
         if not self._opened:
-            raise CameraError(CameraFault.UNPLUGGED, f"{self.name} is not open", "an open camera", "open it first")
+            raise self._not_open()
         try:
             status = int(self._opened.acquirer.device.module.access_status)
         except Exception as error:  # the producer lost the device
@@ -183,7 +153,7 @@ class GenICamCamera(Camera):
         if self._trigger_open:
             opened.acquirer.stop()
             opened.acquirer.start()
-            self._numbering.restart()
+            self._restart()
         self._trigger_open = True
         opened.acquirer.remote_device.node_map.TriggerSoftware.execute()
 
@@ -196,7 +166,7 @@ class GenICamCamera(Camera):
         return replace(grabbed, captured_ns=since_ns, missed=under_way.missed + 1 + grabbed.missed)
 
     def _next(self, opened: _Opened, called_ns: int, timeout: float) -> Grabbed:
-        in_order = self.trigger is not Trigger.SOFTWARE
+        in_order = self.use.trigger is not Trigger.SOFTWARE
         while True:
             left = timeout - (time.monotonic_ns() - called_ns) / 1e9
             buffer = opened.acquirer.try_fetch(timeout=max(_AT_ONCE, min(_SLICE, left)))
@@ -209,7 +179,7 @@ class GenICamCamera(Camera):
                 raise CameraError(CameraFault.INCOMPLETE, f"a frame of {self.name}", "every packet", "check its link")
             self._reached()
             if left <= 0:
-                raise CameraError(CameraFault.TIMEOUT, f"no frame from {self.name} within {timeout:g} s")
+                raise self._too_late(timeout)
 
     def _drain(self, opened: _Opened) -> None:
         for _ in range(opened.acquirer.num_buffers):  # no more can wait
@@ -217,7 +187,7 @@ class GenICamCamera(Camera):
             if not buffer:
                 break
             with buffer:
-                self._number(buffer)
+                self._number(int(buffer.frame_id))
             self._drop()
         self._count_losses(opened)
 
@@ -228,7 +198,7 @@ class GenICamCamera(Camera):
 
     def _grabbed(self, buffer: Any, captured_ns: int) -> Grabbed:
         self._trigger_open = False
-        number = self._number(buffer)
+        number = self._number(int(buffer.frame_id))
         part = buffer.payload.components[0]
         image = rgb_from_bytes(
             np.asarray(part.data, dtype=np.uint8),
@@ -236,17 +206,7 @@ class GenICamCamera(Camera):
             int(part.width),
             format_of_name(str(part.data_format)),
         )
-        missed, self._missed = self._missed, 0
-        return Grabbed(image, captured_ns, number, missed=missed)
-
-    def _number(self, buffer: Any) -> int:
-        number, missing = self._numbering.number(int(buffer.frame_id))
-        self._drop(missing)
-        return number
-
-    def _drop(self, count: int = 1) -> None:
-        self._missed += count
-        self.num_dropped += count
+        return Grabbed(image, captured_ns, number, missed=self._take_missed())
 
 
 def _set_feature(nodes: Any, name: str, value: Feature) -> None:

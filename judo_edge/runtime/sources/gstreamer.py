@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -23,6 +24,7 @@ from judo_edge.runtime.sources.threaded import Pixels, ThreadedCamera
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 
 _LAUNCH = "gst-launch-1.0"
+_PATIENCE = 1.0
 _ROW_ALIGNMENT = 4
 """GStreamer pads each row of raw RGB video to a multiple of four bytes."""
 
@@ -118,13 +120,12 @@ class GStreamerCamera(ThreadedCamera[Pipeline]):
         return np.ascontiguousarray(pixels[:, : self.width * 3].reshape(self.height, self.width, 3))
 
     def _disconnect(self, device: Pipeline) -> None:
-        device.process.kill()
-        device.process.wait()
+        _end(device.process)
         device.frames.close()
 
     def _interrupt(self) -> None:
         if self._pipe:
-            self._pipe.process.kill()  # also when it was stopped: its end of the pipe closes and the read returns
+            _end(self._pipe.process)  # its end of the pipe closes, and the read returns
 
     def _ended(self, device: Pipeline) -> CameraError:
         code = device.process.wait()
@@ -135,6 +136,16 @@ class GStreamerCamera(ThreadedCamera[Pipeline]):
         return CameraError(
             CameraFault.UNPLUGGED, f"the pipeline {how}: {words}".rstrip(": "), "frames", "check it by hand"
         )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the pipeline to end, then make it: the daemon behind a CSI camera may hang after a client that was killed."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _listen(pipe: Pipeline) -> None:

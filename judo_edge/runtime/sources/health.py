@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
+from judo_edge.core import Image
 from judo_edge.errors import CameraError, CameraFault
 from judo_edge.runtime.sources.camera import Camera, Grabbed
-from judo_edge.vision.photos import sha256_from_image
+
+_ROWS = 64
 
 
 class FrozenDetector:
@@ -21,15 +25,15 @@ class FrozenDetector:
         if after == 1 or after < 0:
             raise ValueError(f"frozen after {after}: one frame alone cannot be called frozen")
         self.after = after
-        self._digest, self._count = "", 0
+        self._last: Image | None = None
+        self._count = 0
 
     def see(self, grabbed: Grabbed) -> None:
         """Look at a frame; CameraError (frozen) when it is one too many of the same."""
         if not self.after:
             return
-        digest = sha256_from_image(grabbed.image)
-        self._count = self._count + 1 if digest == self._digest else 1
-        self._digest = digest
+        self._count = self._count + 1 if _is_same(self._last, grabbed.image) else 1
+        self._last = grabbed.image
         if self._count >= self.after:
             raise CameraError(
                 CameraFault.FROZEN,
@@ -40,7 +44,14 @@ class FrozenDetector:
 
     def forget(self) -> None:
         """Begin anew, as after the camera was opened again."""
-        self._digest, self._count = "", 0
+        self._last, self._count = None, 0
+
+
+def _is_same(last: Image | None, image: Image) -> bool:
+    """Compare all pixels, a few rows first: frames of a live sensor differ there already."""
+    if last is None or last.shape != image.shape:
+        return False
+    return np.array_equal(last[::_ROWS], image[::_ROWS]) and np.array_equal(last, image)
 
 
 def check_fresh(grabbed: Grabbed, asked_ns: int) -> None:
@@ -53,10 +64,15 @@ def check_fresh(grabbed: Grabbed, asked_ns: int) -> None:
 class Guarded(Camera):
     """A camera whose frames are looked at before they are given out."""
 
-    def __init__(self, camera: Camera, frozen_after: int = 0, fresh: bool = False) -> None:
-        """Watch `camera`: `frozen_after` identical frames are a fault, and with `fresh` one from before the call is."""
-        self.camera, self.fresh = camera, fresh
+    def __init__(self, camera: Camera, frozen_after: int = 0) -> None:
+        """Watch `camera`: so many identical frames are a fault, and so is a stale one of a fresh camera."""
+        self.camera = camera
         self.frozen = FrozenDetector(frozen_after)
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether the camera promises fresh frames; the promise is checked."""
+        return self.camera.fresh
 
     @property
     def num_dropped(self) -> int:  # type: ignore[override]

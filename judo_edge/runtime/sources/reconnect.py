@@ -70,6 +70,11 @@ class Reconnecting(Camera):
         self._in_a_row: tuple[CameraFault | None, int] = (None, 0)
 
     @property
+    def fresh(self) -> bool:
+        """Tell whether the camera promises fresh frames."""
+        return self.camera.fresh
+
+    @property
     def num_dropped(self) -> int:  # type: ignore[override]
         """Frames that the camera dropped."""
         return self.camera.num_dropped

@@ -16,6 +16,7 @@ from judo_edge.errors import CameraFault, ConfigError
 from judo_edge.runtime.sources.camera import Camera, Trigger
 from judo_edge.runtime.sources.health import Guarded
 from judo_edge.runtime.sources.reconnect import REOPEN_AFTER, Backoff, Reconnecting
+from judo_edge.runtime.sources.triggered import VisionSettings
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 from judo_edge.runtime.sources.watched import WatchedFolder, pattern_of_part_id
 
@@ -34,11 +35,6 @@ class _Shared(Frozen):
     """Seconds until a camera that failed is opened again; doubled after each failure."""
     reopen_longest: Seconds = 30.0
     """Seconds that this pause never exceeds."""
-
-    @property
-    def frames_are_checked_fresh(self) -> bool:
-        """Tell whether a frame from before its request is a fault."""
-        return False
 
     @property
     def trigger_comes_from_outside(self) -> bool:
@@ -63,12 +59,6 @@ class _Live(_Shared):
         if value == 1:
             raise ValueError("0 (off) or at least 2: one frame alone cannot be frozen")
         return value
-
-    @property
-    def frames_are_checked_fresh(self) -> bool:
-        """Tell whether a frame from before its request is a fault."""
-        free = self.trigger is Trigger.FREE_RUN and self.waiting is WaitingPolicy.DROP_OLDEST
-        return free or self.trigger is Trigger.SOFTWARE
 
     @property
     def trigger_comes_from_outside(self) -> bool:
@@ -174,14 +164,10 @@ CameraSettings = Annotated[
 
 def camera_from_settings(settings: CameraSettings, stop: threading.Event | None = None) -> Reconnecting:
     """Make the camera, guarded and reconnecting; nothing is opened. `stop`, once set, ends its waits."""
-    live = isinstance(settings, _Live)
-    guarded = Guarded(
-        source_from_settings(settings),
-        frozen_after=settings.frozen_after if isinstance(settings, _Live) else 0,
-        fresh=settings.frames_are_checked_fresh,
-    )
+    frozen_after = settings.frozen_after if isinstance(settings, _Live) else 0
+    guarded = Guarded(source_from_settings(settings), frozen_after)
     reopen_after = dict(REOPEN_AFTER)
-    if settings.trigger_comes_from_outside or not live:
+    if settings.trigger_comes_from_outside:
         del reopen_after[CameraFault.TIMEOUT]  # no part came: that is no fault
     backoff = Backoff(settings.reopen_first, settings.reopen_longest)
     return Reconnecting(guarded, backoff, reopen_after, stop or threading.Event())
@@ -204,58 +190,31 @@ def _folder(settings: FolderSettings) -> Camera:
     return WatchedFolder(settings.path, settings.part_id, settings.settle, settings.give_up, settings.poll)
 
 
-def _opencv(settings: OpenCvSettings) -> Camera:
+def _opencv(one: OpenCvSettings) -> Camera:
     from judo_edge.runtime.sources.opencv import OpenCvCamera
 
-    return OpenCvCamera(
-        settings.device,
-        settings.properties,
-        settings.waiting,
-        settings.capacity,
-        settings.skip_frames,
-        settings.open_timeout,
-        read_timeout=settings.timeout,
-    )
+    limits = (one.capacity, one.skip_frames, one.open_timeout, one.timeout)
+    return OpenCvCamera(one.device, one.properties, one.waiting, *limits)
 
 
-def _gstreamer(settings: GStreamerSettings) -> Camera:
+def _gstreamer(one: GStreamerSettings) -> Camera:
     from judo_edge.runtime.sources.gstreamer import GStreamerCamera
 
-    return GStreamerCamera(
-        settings.pipeline,
-        settings.width,
-        settings.height,
-        settings.waiting,
-        settings.capacity,
-        settings.skip_frames,
-        settings.open_timeout,
-    )
+    limits = (one.capacity, one.skip_frames, one.open_timeout)
+    return GStreamerCamera(one.pipeline, one.width, one.height, one.waiting, *limits)
 
 
-def _genicam(settings: GenICamSettings) -> Camera:
+def _genicam(one: GenICamSettings) -> Camera:
     from judo_edge.runtime.sources.genicam import GenICamCamera
 
-    return GenICamCamera(
-        settings.producer,
-        settings.device,
-        settings.trigger,
-        settings.trigger_source,
-        settings.waiting,
-        settings.capacity,
-        settings.features,
-    )
+    return GenICamCamera(one.producer, _use(one))
 
 
-def _aravis(settings: AravisSettings) -> Camera:
+def _aravis(one: AravisSettings) -> Camera:
     from judo_edge.runtime.sources.aravis import AravisCamera
 
-    return AravisCamera(
-        settings.device,
-        settings.trigger,
-        settings.trigger_source,
-        settings.waiting,
-        settings.capacity,
-        settings.features,
-        settings.packet_socket,
-        settings.socket_buffer,
-    )
+    return AravisCamera(_use(one), one.packet_socket, one.socket_buffer)
+
+
+def _use(one: _Vision) -> VisionSettings:
+    return VisionSettings(one.device, one.trigger, one.trigger_source, one.waiting, one.capacity, one.features)

@@ -57,9 +57,14 @@ class ThreadedCamera(Camera, Generic[DeviceT]):
         then, for streams with delay. Without `fresh`, frames come in order as the policy kept them. `open_timeout` is
         in seconds.
         """
-        self.name, self.policy, self.capacity, self.fresh = name, policy, capacity, fresh
+        self.name, self.policy, self.capacity, self._fresh = name, policy, capacity, fresh
         self.skip_frames, self.open_timeout = skip_frames, open_timeout
         self._run: _Run | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether frames are captured after the call."""
+        return self._fresh
 
     @abstractmethod
     def _connect(self) -> DeviceT:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from judo_edge.core import Image
-from judo_edge.errors import CameraError, CameraFault, ConfigError, ImageError, OutputError, first_line
+from judo_edge.errors import CameraError, CameraFault, ConfigError, ImageError, first_line
 from judo_edge.files import output_errors
 from judo_edge.runtime.sources.camera import Camera, Grabbed
 from judo_edge.vision.photos import PHOTO_SUFFIXES, image_from_file
@@ -95,11 +95,10 @@ class WatchedFolder(Camera):
             self._move(photo, DONE)
 
     def close(self) -> None:
-        """Move what was given out, unless it waits for its acknowledgement; forget what was seen."""
-        with suppress(OutputError, CameraError):  # the folder is gone: the photo stays where it is and comes again
+        """Move what was given out, unless it waits for its acknowledgement; none of it is given out again."""
+        with suppress(CameraError):  # the folder is gone
             self._move_given()
         self._looks.clear()
-        self._given.clear()
 
     def _move_given(self) -> None:
         if not self.keep_until_acknowledged:
@@ -165,11 +164,13 @@ class WatchedFolder(Camera):
 
     def _move(self, photo: Path, name: str) -> Path:
         target = _free_name(self.folder / name / photo.name)
-        with output_errors(target):
-            try:
-                photo.rename(target)
-            except FileNotFoundError:
-                self.check()  # someone else took the file away: nothing left to move
+        try:
+            photo.rename(target)
+        except FileNotFoundError:
+            self.check()  # someone else took the file away: nothing left to move
+        except OSError as error:
+            found = f"{photo} cannot be moved to {name}/: {error.strerror}"
+            raise CameraError(CameraFault.UNPLUGGED, found, "a folder that may be written to") from error
         self._given.discard(photo)
         self._looks.pop(photo, None)
         return target

@@ -73,6 +73,17 @@ def test_identical_frames_in_a_row_are_frozen_and_others_are_not() -> None:
     detector.forget()
 
 
+def test_one_pixel_makes_two_frames() -> None:
+    detector = FrozenDetector(2)
+    first, second = _grabbed(1), _grabbed(2)
+    second.image[3, 3, 2] += 1
+    detector.see(first)
+    detector.see(second)
+    assert _raised(lambda: detector.see(second)) is CameraFault.FROZEN
+    detector.forget()
+    detector.see(second)
+
+
 def test_frozen_is_off_at_zero_and_one_is_refused() -> None:
     detector = FrozenDetector(0)
     for _ in range(100):
@@ -87,13 +98,20 @@ def test_a_frame_from_before_its_request_is_stale() -> None:
 
 
 class _Old(_Scripted):
+    fresh = True  # it promises what it does not keep
+
     def grab(self, timeout: float) -> Grabbed:
         return _grabbed(1, captured_ns=time.monotonic_ns() - 10**9)
 
 
+class _Same(_Scripted):
+    def grab(self, timeout: float) -> Grabbed:
+        return _grabbed(1)
+
+
 def test_the_guard_lets_no_stale_or_frozen_frame_pass() -> None:
-    assert _raised(lambda: Guarded(_Old(), fresh=True).grab(1)) is CameraFault.STALE
-    frozen = Guarded(_Old(), frozen_after=2)
+    assert _raised(lambda: Guarded(_Old()).grab(1)) is CameraFault.STALE
+    frozen = Guarded(_Same(), frozen_after=2)
     frozen.grab(1)
     assert _raised(lambda: frozen.grab(1)) is CameraFault.FROZEN
     frozen.open()

@@ -52,7 +52,7 @@ def test_each_kind_makes_its_camera(tmp_path: Path, table: str) -> None:
 def test_values_keep_their_toml_types(tmp_path: Path) -> None:
     table = 'name = "a"\nkind = "aravis"\n[cameras.features]\nA = true\nB = 1\nC = 1.0\nD = "1"'
     camera: Any = camera_from_settings(_read(tmp_path, table)[0])
-    assert [type(value) for value in camera.camera.camera.features.values()] == [bool, int, float, str]
+    assert [type(value) for value in camera.camera.camera.use.features.values()] == [bool, int, float, str]
 
 
 def test_waiting_for_a_part_is_no_fault(tmp_path: Path) -> None:

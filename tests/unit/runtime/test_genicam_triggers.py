@@ -14,6 +14,7 @@ import pytest
 from judo_edge.errors import CameraError, CameraFault
 from judo_edge.runtime.sources.camera import Trigger
 from judo_edge.runtime.sources.genicam import GenICamCamera
+from judo_edge.runtime.sources.triggered import VisionSettings
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 
 pytest.importorskip("harvesters", reason="harvesters is not installed (extra genicam)")
@@ -100,7 +101,7 @@ class _Camera(GenICamCamera):
 
 
 def _camera(trigger: Trigger, policy: WaitingPolicy = WaitingPolicy.DROP_OLDEST) -> _Camera:
-    camera = _Camera(Path("x.cti"), "7", trigger, policy=policy)
+    camera = _Camera(Path("x.cti"), VisionSettings("7", trigger, policy=policy))
     camera.open()
     return camera
 

@@ -9,6 +9,7 @@ import pytest
 
 HEAVY = (
     *("torch", "transformers", "onnx", "onnxscript", "onnx_ir", "asyncua", "peft", "safetensors"),
+    *("fastapi", "harvesters", "genicam", "gi"),
     *("tensorrt", "tensorrt_rtx", "cuda", "pycuda", "cupy"),
 )
 
@@ -19,6 +20,7 @@ HEAVY = (
         "judo_edge.runtime",
         "judo_edge.runtime.calibrating",
         "judo_edge.runtime.decisions",
+        "judo_edge.runtime.sources.settings",
         "judo_edge.evaluate",
         "judo_edge.cli",
     ],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from judo_edge.errors import CameraError, CameraFault, ConfigError
+from judo_edge.errors import CameraError, CameraFault, ConfigError, OutputError
 from judo_edge.runtime.sources.watched import WatchedFolder
 
 PART_ID = r"^(?P<part_id>[A-Z]\d+)_"
@@ -138,6 +138,43 @@ def test_a_folder_that_goes_is_unplugged(tmp_path: Path) -> None:
             folder.check()
     with pytest.raises(CameraError, match="no folder"):
         folder.open()
+
+
+def test_a_share_that_comes_back_brings_no_photo_twice(tmp_path: Path) -> None:
+    inbox, away = tmp_path / "inbox", tmp_path / "away"
+    inbox.mkdir()
+    _photo(inbox / "a.png")
+    folder = WatchedFolder(inbox, settle=0.05, poll=0.01)
+    folder.open()
+    folder.grab(5)
+    inbox.rename(away)
+    assert _fault(folder).fault is CameraFault.UNPLUGGED
+    folder.close()
+    away.rename(inbox)
+    _photo(inbox / "b.png")
+    with folder:
+        assert Path(folder.grab(5).path).name == "b.png"
+        assert (inbox / "done" / "a.png").exists()
+
+
+def test_a_folder_that_cannot_be_moved_to_is_told_and_brings_no_photo_twice(tmp_path: Path) -> None:
+    (tmp_path / "failed").write_text("in the way")
+    with pytest.raises(OutputError):
+        _folder(tmp_path).open()
+    (tmp_path / "failed").unlink()
+    photo = _photo(tmp_path / "a.png")
+    folder = _folder(tmp_path)
+    folder.open()
+    folder.grab(5)
+    (tmp_path / "done").rmdir()
+    (tmp_path / "done").write_text("in the way")
+    assert _fault(folder).fault is CameraFault.UNPLUGGED
+    folder.close()
+    assert photo.exists()
+    (tmp_path / "done").unlink()
+    with folder:
+        assert _fault(folder).fault is CameraFault.TIMEOUT
+    assert not photo.exists()
 
 
 @pytest.mark.parametrize("text", ["(?P<part_id>", "(?P<part>x)"])
