@@ -24,6 +24,7 @@ from judo_edge.runtime.sources.reconnect import Backoff, Reconnecting
 from judo_edge.runtime.sources.settings import OpenCvSettings, camera_from_settings
 from judo_edge.runtime.sources.threaded import Pixels, ThreadedCamera
 from judo_edge.runtime.sources.waiting import WaitingPolicy
+from tests.rtspserver import needs_rtsp_server, rtsp_server
 
 needs_gstreamer = pytest.mark.skipif(
     not shutil.which("gst-launch-1.0"), reason="gst-launch-1.0 is not installed (apt install gstreamer1.0-tools)"
@@ -208,8 +209,8 @@ def test_a_stopped_pipeline_is_a_timeout_a_killed_one_unplugged_and_it_comes_bac
 @needs_gstreamer
 @pytest.mark.parametrize("pipeline", ["nosuchelement", "v4l2src device=/dev/video99"])
 def test_a_pipeline_that_cannot_run_says_why(pipeline: str) -> None:
-    with GStreamerCamera(pipeline, 64, 48) as camera, pytest.raises(CameraError, match=r"nosuchelement|/dev/video99"):
-        camera.grab(GENEROUS)
+    with pytest.raises(CameraError, match=r"nosuchelement|/dev/video99"):
+        GStreamerCamera(pipeline, 64, 48).open()
 
 
 @needs_gstreamer
@@ -255,3 +256,57 @@ def test_a_network_stream_is_read_and_its_end_is_told(mpegts: tuple[str, subproc
         assert _fault(lambda: camera.grab(0.5)) is CameraFault.TIMEOUT
         process.kill()
         assert _fault(lambda: camera.grab(GENEROUS)) is CameraFault.UNPLUGGED
+
+
+RTSP = "rtspsrc location={address} latency=50 ! rtpjpegdepay ! jpegdec"
+
+
+@needs_gstreamer
+@needs_rtsp_server
+@pytest.mark.parametrize("kind", ["opencv", "gstreamer"])
+def test_an_rtsp_camera_gives_fresh_frames_and_its_loss_is_told(kind: str) -> None:
+    with rtsp_server() as (address, process):
+        camera: Camera
+        if kind == "opencv":
+            camera = OpenCvCamera(address, read_timeout=2.0)
+        else:
+            camera = GStreamerCamera(RTSP.format(address=address), 64, 48)
+        with camera:
+            before = 0
+            for _ in range(3):
+                asked_ns = time.monotonic_ns()
+                grabbed = camera.grab(GENEROUS)
+                assert grabbed.captured_ns >= asked_ns
+                assert not before or grabbed.frame_number == before + grabbed.missed + 1
+                before = grabbed.frame_number
+            assert grabbed.image.shape == (48, 64, 3)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(CameraError):  # after what the decoder still held
+                [camera.grab(0.5) for _ in range(50)]
+            process.kill()
+            assert _fault(lambda: camera.grab(GENEROUS)) is CameraFault.UNPLUGGED
+
+
+class _Backlog(_Blocking):
+    """A driver that at times gives frames from a buffer: those take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy, self._fresh = WaitingPolicy.DROP_OLDEST, True
+        self.backlog = threading.Semaphore(0)
+
+    def _read(self, device: int) -> Pixels:
+        self.num_reads += 1
+        if not self.backlog.acquire(blocking=False):
+            time.sleep(0.06)
+        return np.full((2, 2, 3), self.num_reads % 256, np.uint8)
+
+
+def test_a_frame_that_stood_in_a_buffer_does_not_count_as_fresh() -> None:
+    camera = _Backlog()
+    with camera:
+        for _ in range(9):
+            camera.grab(GENEROUS)  # its pace is known now
+        reads = camera.num_reads
+        camera.backlog.release(10)
+        assert camera.grab(GENEROUS).frame_number > reads + 10

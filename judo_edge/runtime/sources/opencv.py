@@ -19,6 +19,9 @@ from judo_edge.errors import CameraError, CameraFault, ConfigError, DependencyEr
 from judo_edge.runtime.sources.threaded import Pixels, ThreadedCamera
 from judo_edge.runtime.sources.waiting import WaitingPolicy
 
+_BACKLOG = 1.0
+"""Seconds in which a network stream's backlog of the beginning is read away."""
+
 
 class OpenCvCamera(ThreadedCamera[Any]):
     """One cv2.VideoCapture: an index, a device path, a URL, a video file or, where OpenCV was built for it, a pipeline.
@@ -46,6 +49,7 @@ class OpenCvCamera(ThreadedCamera[Any]):
         policy = WaitingPolicy.WAIT if is_file else policy
         fresh = policy is WaitingPolicy.DROP_OLDEST
         super().__init__(f"camera {device}", policy, capacity, fresh, skip_frames, open_timeout)
+        self.warm_up = _BACKLOG if isinstance(device, str) and "://" in device and fresh else 0.0
         self.device, self.properties, self.read_timeout, self.is_file = device, properties or {}, read_timeout, is_file
 
     def _connect(self) -> Any:
