@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.gvcamera import needs_aravis
-from tests.tools.stream_soak import PACKETS, slope, soak
+from tests.tools.stream_soak import slope, soak
 
 
 @needs_aravis
@@ -14,7 +14,7 @@ def test_every_frame_of_a_stream_is_accounted_for() -> None:
     assert report["accounted"], report
     assert report["stalls"]
     assert report["dropped"]
-    assert report["packets_without_buffer"] >= report["dropped"] * PACKETS
+    assert report["dropped_without_buffer"]
     assert report["frames"] == report["received"] + report["dropped"] + report["incomplete"]
     assert not report["reconnects"]
 

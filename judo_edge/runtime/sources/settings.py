@@ -46,8 +46,9 @@ class _Live(_Shared):
     """What every camera with a sensor has."""
 
     trigger: Trigger = Trigger.FREE_RUN
-    frozen_after: Annotated[int, Field(ge=0, le=10_000)] = 5
-    """Identical frames in a row that count as frozen; 0 is off, for drawn images."""
+    frozen_after: Annotated[int, Field(ge=0, le=10_000)] = 2
+    """Identical frames in a row that count as frozen: two, as a sensor has noise. More where a still scene is compressed
+    without it (H.264); 0 is off, for drawn images."""
     waiting: WaitingPolicy = WaitingPolicy.DROP_OLDEST
     """What happens to frames that nobody has asked for yet."""
     capacity: Annotated[int, Field(ge=1, le=256)] = 4
@@ -70,7 +71,7 @@ class FolderSettings(_Shared):
     """`kind = "folder"`: photos that appear in a folder."""
 
     kind: Literal["folder"]
-    path: Path
+    folder: Path
     part_id: str = ""
     """Regular expression with a group `part_id`, searched in the file's name without suffix."""
     settle: Annotated[float, Field(ge=0, le=60)] = 0.3
@@ -79,6 +80,8 @@ class FolderSettings(_Shared):
     """Seconds after which an unchanged file that does not decode is moved to `failed/`."""
     poll: Annotated[float, Field(ge=0.01, le=60)] = 0.1
     """Seconds between two looks at the folder."""
+    keep_until_acknowledged: bool = False
+    """Leave a photo in place until the station says that its verdict is kept; else it moves with the next request."""
 
     @field_validator("part_id")
     @classmethod
@@ -162,10 +165,15 @@ CameraSettings = Annotated[
 """One camera's table, told apart by `kind`."""
 
 
-def camera_from_settings(settings: CameraSettings, stop: threading.Event | None = None) -> Reconnecting:
-    """Make the camera, guarded and reconnecting; nothing is opened. `stop`, once set, ends its waits."""
+def camera_from_settings(
+    settings: CameraSettings, stop: threading.Event | None = None, base: Path = Path()
+) -> Reconnecting:
+    """Make the camera, guarded and reconnecting; nothing is opened.
+
+    `stop`, once set, ends its waits. Relative paths begin at `base`, the folder of the station's file.
+    """
     frozen_after = settings.frozen_after if isinstance(settings, _Live) else 0
-    guarded = Guarded(source_from_settings(settings), frozen_after)
+    guarded = Guarded(source_from_settings(settings, base), frozen_after)
     reopen_after = dict(REOPEN_AFTER)
     if settings.trigger_comes_from_outside:
         del reopen_after[CameraFault.TIMEOUT]  # no part came: that is no fault
@@ -173,28 +181,31 @@ def camera_from_settings(settings: CameraSettings, stop: threading.Event | None 
     return Reconnecting(guarded, backoff, reopen_after, stop or threading.Event())
 
 
-def source_from_settings(settings: CameraSettings) -> Camera:
+def source_from_settings(settings: CameraSettings, base: Path = Path()) -> Camera:
     """Make the bare camera of a table; nothing is opened."""
     if isinstance(settings, FolderSettings):
-        return _folder(settings)
+        return _folder(settings, base)
     if isinstance(settings, OpenCvSettings):
-        return _opencv(settings)
+        return _opencv(settings, base)
     if isinstance(settings, GStreamerSettings):
         return _gstreamer(settings)
     if isinstance(settings, GenICamSettings):
-        return _genicam(settings)
+        return _genicam(settings, base)
     return _aravis(settings)
 
 
-def _folder(settings: FolderSettings) -> Camera:
-    return WatchedFolder(settings.path, settings.part_id, settings.settle, settings.give_up, settings.poll)
+def _folder(one: FolderSettings, base: Path) -> Camera:
+    return WatchedFolder(base / one.folder, one.part_id, one.settle, one.give_up, one.poll, one.keep_until_acknowledged)
 
 
-def _opencv(one: OpenCvSettings) -> Camera:
+def _opencv(one: OpenCvSettings, base: Path) -> Camera:
     from judo_edge.runtime.sources.opencv import OpenCvCamera
 
     limits = (one.capacity, one.skip_frames, one.open_timeout, one.timeout)
-    return OpenCvCamera(one.device, one.properties, one.waiting, *limits)
+    device = one.device
+    if isinstance(device, str) and (base / device).is_file():
+        device = str(base / device)
+    return OpenCvCamera(device, one.properties, one.waiting, *limits)
 
 
 def _gstreamer(one: GStreamerSettings) -> Camera:
@@ -204,10 +215,10 @@ def _gstreamer(one: GStreamerSettings) -> Camera:
     return GStreamerCamera(one.pipeline, one.width, one.height, one.waiting, *limits)
 
 
-def _genicam(one: GenICamSettings) -> Camera:
+def _genicam(one: GenICamSettings, base: Path) -> Camera:
     from judo_edge.runtime.sources.genicam import GenICamCamera
 
-    return GenICamCamera(one.producer, _use(one))
+    return GenICamCamera(base / one.producer, _use(one))
 
 
 def _aravis(one: AravisSettings) -> Camera:

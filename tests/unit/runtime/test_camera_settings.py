@@ -29,7 +29,7 @@ def _read(tmp_path: Path, *tables: str) -> tuple[CameraSettings, ...]:
 
 
 TABLES: dict[str, tuple[type, bool]] = {
-    'name = "a"\nkind = "folder"\npath = "in"': (WatchedFolder, False),
+    'name = "a"\nkind = "folder"\nfolder = "in"': (WatchedFolder, False),
     'name = "a"\nkind = "opencv"\ndevice = 0': (OpenCvCamera, True),
     'name = "a"\nkind = "opencv"\ndevice = "rtsp://x/y"\nwaiting = "wait"': (OpenCvCamera, False),
     'name = "a"\nkind = "gstreamer"\npipeline = "videotestsrc"\nwidth = 8\nheight = 8': (GStreamerCamera, True),
@@ -55,12 +55,26 @@ def test_values_keep_their_toml_types(tmp_path: Path) -> None:
     assert [type(value) for value in camera.camera.camera.use.features.values()] == [bool, int, float, str]
 
 
+def test_relative_paths_begin_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.avi").write_bytes(b"")
+    folder, producer, video = _read(
+        tmp_path,
+        'name = "a"\nkind = "folder"\nfolder = "in"',
+        'name = "b"\nkind = "genicam"\nproducer = "/opt/x.cti"',
+        'name = "c"\nkind = "opencv"\ndevice = "x.avi"',
+    )
+    made: list[Any] = [camera_from_settings(one, base=tmp_path).camera for one in (folder, producer, video)]
+    assert made[0].camera.folder == tmp_path / "in"
+    assert made[1].camera.producer == Path("/opt/x.cti")
+    assert made[2].camera.device == str(tmp_path / "x.avi")
+
+
 def test_waiting_for_a_part_is_no_fault(tmp_path: Path) -> None:
     asked, pushed, folder = _read(
         tmp_path,
         'name = "a"\nkind = "aravis"',
         'name = "b"\nkind = "aravis"\ntrigger = "hardware"',
-        'name = "c"\nkind = "folder"\npath = "in"',
+        'name = "c"\nkind = "folder"\nfolder = "in"',
     )
     assert CameraFault.TIMEOUT in camera_from_settings(asked).reopen_after
     assert CameraFault.TIMEOUT not in camera_from_settings(pushed).reopen_after
@@ -71,10 +85,10 @@ def test_waiting_for_a_part_is_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ('name = "a"\nkind = "foldr"\npath = "in"', "folder"),
-        ('name = "a"\nkind = "folder"\npath = "in"\ntriggr = 1', "triggr"),
-        ('name = "../a"\nkind = "folder"\npath = "in"', "name"),
-        ('name = "a"\nkind = "folder"\npath = "in"\npart_id = "x"', "group named part_id"),
+        ('name = "a"\nkind = "foldr"\nfolder = "in"', "folder"),
+        ('name = "a"\nkind = "folder"\nfolder = "in"\ntriggr = 1', "triggr"),
+        ('name = "../a"\nkind = "folder"\nfolder = "in"', "name"),
+        ('name = "a"\nkind = "folder"\nfolder = "in"\npart_id = "x"', "group named part_id"),
         ('name = "a"\nkind = "opencv"\ndevice = 0\ntrigger = "software"', "trigger"),
         ('name = "a"\nkind = "opencv"\ndevice = 0\nfrozen_after = 1', "frozen"),
         ('name = "a"\nkind = "gstreamer"\npipeline = "videotestsrc"', "width"),
