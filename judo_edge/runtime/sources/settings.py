@@ -47,8 +47,8 @@ class _Live(_Shared):
 
     trigger: Trigger = Trigger.FREE_RUN
     frozen_after: Annotated[int, Field(ge=0, le=10_000)] = 2
-    """Identical frames in a row that count as frozen: two, as a sensor has noise. More where a still scene is compressed
-    without it (H.264); 0 is off, for drawn images."""
+    """Identical frames in a row that count as frozen: two, as a sensor has noise. More where a still scene is
+    compressed without it (H.264); 0 is off, for drawn images."""
     waiting: WaitingPolicy = WaitingPolicy.DROP_OLDEST
     """What happens to frames that nobody has asked for yet."""
     capacity: Annotated[int, Field(ge=1, le=256)] = 4
