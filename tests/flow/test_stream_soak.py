@@ -10,7 +10,7 @@ from tests.tools.stream_soak import slope, soak
 
 @needs_aravis
 def test_every_frame_of_a_stream_is_accounted_for() -> None:
-    report = soak(seconds=8, rate=50, stall_every=100)
+    report = soak(seconds=6, rate=50, stall_every=100)
     assert report["accounted"], report
     assert report["stalls"]
     assert report["dropped"]

@@ -18,7 +18,7 @@ _ROWS = 64
 
 
 class FrozenDetector:
-    """Counts identical frames in a row."""
+    """Counts identical frames in a row, over a reopening too: a camera that still repeats its frame is still frozen."""
 
     def __init__(self, after: int) -> None:
         """Call it frozen at `after` identical frames in a row, two or more; 0 is off, for drawn images."""
@@ -41,10 +41,6 @@ class FrozenDetector:
                 "the noise of a sensor",
                 "check the camera",
             )
-
-    def forget(self) -> None:
-        """Begin anew, as after the camera was opened again."""
-        self._last, self._count = None, 0
 
 
 def _is_same(last: Image | None, image: Image) -> bool:
@@ -80,8 +76,7 @@ class Guarded(Camera):
         return self.camera.num_dropped
 
     def open(self) -> None:
-        """Open the camera and forget earlier frames."""
-        self.frozen.forget()
+        """Open the camera; the frames before are still known."""
         self.camera.open()
 
     def grab(self, timeout: float) -> Grabbed:

@@ -45,7 +45,6 @@ class _Absence:
     """What is known of a camera that is not open."""
 
     error: CameraError
-    attempt: int
     due: float
     """Monotonic seconds when it may be tried again."""
 
@@ -68,6 +67,7 @@ class Reconnecting(Camera):
         """Start closed."""
         self._absence: _Absence | None = None
         self._in_a_row: tuple[CameraFault | None, int] = (None, 0)
+        self._attempt = 0  # failures in a row to give a frame: a camera that opens and gives none has its pauses too
 
     @property
     def fresh(self) -> bool:
@@ -90,7 +90,9 @@ class Reconnecting(Camera):
         try:
             self.camera.open()
         except CameraError as error:
-            self._leave(error, 1)
+            self.num_faults += 1
+            self._attempt = 1
+            self._leave(error)
 
     def grab(self, timeout: float) -> Grabbed:
         """Return a frame; CameraError with the fault, at once for a camera that is still away and not due to be tried.
@@ -104,7 +106,7 @@ class Reconnecting(Camera):
         except CameraError as error:
             self._weigh(error)
             raise
-        self._in_a_row = (None, 0)
+        self._in_a_row, self._attempt = (None, 0), 0
         return grabbed
 
     def tend(self) -> bool:
@@ -139,8 +141,7 @@ class Reconnecting(Camera):
         limit = self.reopen_after.get(error.fault, 0)
         if limit and self._in_a_row[1] >= limit:
             self._in_a_row = (None, 0)
-            self.camera.close()
-            self._absence = _Absence(error, 0, time.monotonic())
+            self._leave(error)
 
     def _return(self, deadline: float) -> None:
         """Open a camera that is away, when its pause ends before `deadline`; else raise why it is away."""
@@ -151,13 +152,16 @@ class Reconnecting(Camera):
             try:
                 self.camera.open()
             except JudoEdgeError as error:
-                self._leave(error, absence.attempt + 1)
+                self.num_faults += 1
+                self._leave(error)
                 continue
             self.num_reconnects += 1
             self._absence = None
 
-    def _leave(self, error: JudoEdgeError, attempt: int) -> None:
-        self.num_faults += 1
+    def _leave(self, error: JudoEdgeError) -> None:
+        """Close the camera until its pause is over; after a good frame the first attempt comes at once."""
         self.camera.close()
         fault = error if isinstance(error, CameraError) else CameraError(CameraFault.UNPLUGGED, str(error))
-        self._absence = _Absence(fault, attempt, time.monotonic() + self.backoff.pause(attempt))
+        pause = self.backoff.pause(self._attempt) if self._attempt else 0.0
+        self._attempt += 1
+        self._absence = _Absence(fault, time.monotonic() + pause)

@@ -180,7 +180,7 @@ class _Pace:
         self._waits: deque[int] = deque(maxlen=_PACE_OF)
 
     def is_live(self, waited_ns: int) -> bool:
-        """Take the next read's duration: half the median of the last ones is a wait, as decoding alone is shorter."""
-        is_live = len(self._waits) < _PACE_FROM or 2 * waited_ns >= statistics.median(self._waits)
+        """Take the next read's duration: a third of the median of the last is a wait, decoding alone is shorter."""
+        is_live = len(self._waits) < _PACE_FROM or 3 * waited_ns >= statistics.median(self._waits)
         self._waits.append(waited_ns)
         return is_live
