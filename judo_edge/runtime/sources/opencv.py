@@ -7,7 +7,7 @@ every ask has a time limit, and identical frames are for `health` to see.
 from __future__ import annotations
 
 import difflib
-import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class OpenCvCamera(ThreadedCamera[Any]):
         import cv2
 
         if isinstance(self.device, int) or self.device.startswith("/dev/"):
-            return (cv2.CAP_V4L2 if os.name == "posix" and Path("/dev").exists() else cv2.CAP_ANY), []
+            return (cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY), []
         if is_pipeline(self.device):
             _check_gstreamer()
             return cv2.CAP_GSTREAMER, []
