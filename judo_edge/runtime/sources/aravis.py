@@ -221,21 +221,23 @@ class AravisCamera(TriggeredCamera):
 
     def _grabbed(self, library: AravisLibrary, buffer: Address, captured_ns: int) -> Grabbed:
         self._trigger_open = False
-        number = self._number(_frame_id(library, buffer))
         status = BufferStatus(library.plain("arv_buffer_get_status", buffer))
         if status is not BufferStatus.SUCCESS:
             self.num_incomplete += 1
-            self._drop()
-            found = f"frame {number} of {self.name}: {status.name.lower().replace('_', ' ')}"
+            found = f"a frame of {self.name}: {status.name.lower().replace('_', ' ')}"
             raise CameraError(
                 CameraFault.INCOMPLETE, found, "every packet", "raise the packet size or the socket buffer"
             )
+        number = self._number(_frame_id(library, buffer))
         return Grabbed(_image(library, buffer), captured_ns, number, missed=self._take_missed())
 
     def _pass_over(self, library: AravisLibrary, buffer: Address) -> None:
-        if _is_frame(library, buffer):
+        """Count a whole frame; a torn one may bear the id of an earlier frame: the next number's gap counts it."""
+        status = library.plain("arv_buffer_get_status", buffer)
+        if status == BufferStatus.SUCCESS:
             self._number(_frame_id(library, buffer))
             self._drop()
+        self.num_incomplete += status in _FRAMES and status != BufferStatus.SUCCESS
 
 
 def _let_go(library: AravisLibrary, opened: _Opened) -> None:
