@@ -25,6 +25,7 @@ from judo_edge.cli import fitting as fitting
 from judo_edge.cli import inspecting as inspecting
 from judo_edge.cli import ledgering as ledgering
 from judo_edge.cli import opcua as opcua
+from judo_edge.cli import running as running
 from judo_edge.cli import signing as signing
 from judo_edge.cli import station as station
 from judo_edge.cli import verifying as verifying

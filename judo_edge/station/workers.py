@@ -44,7 +44,8 @@ class Spooled(Frozen):
     """A photo on its way."""
 
     file: str
-    """Name of the `.npy` file in the spool folder; empty where the inspector is to read `path` itself."""
+    """Name of the `.npy` file in the spool folder, the same for the same frame however often it is offered; empty
+    where the inspector is to read `path` itself."""
     captured_ns: int
     captured: str
     """UTC, ISO 8601."""

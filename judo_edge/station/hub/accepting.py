@@ -63,7 +63,7 @@ class Accepting:
 
     async def frame(self, camera: str, spooled: Spooled, missed: int) -> Job:
         """Accept a part that a camera saw by itself; offered again it is the same job."""
-        key = f"frame:{camera}:{spooled.file or spooled.path}:{spooled.captured_ns}"
+        key = f"frame:{camera}:{spooled.file or f'{spooled.path}:{spooled.captured_ns}'}"
         number = spooled.frame_number
         request = JobRequest(camera=camera, part_id=spooled.part_id, key=key, origin="camera", frame_number=number)
         job = await self._once(request, lambda: self._seen(request, spooled, missed))
