@@ -1,0 +1,131 @@
+"""What can go wrong, one function a fault: it harms the station, waits a while, and leaves it able to recover."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.control import write_control
+from tests.chaos.station import ChaosStation
+
+Fault = Callable[[ChaosStation, random.Random], Awaitable[None]]
+
+
+def killed(name: str) -> Fault:
+    """Kill a process of the table."""
+
+    async def fault(station: ChaosStation, rng: random.Random) -> None:
+        await _signal(station, name, signal.SIGKILL)
+
+    return fault
+
+
+def stopped(name: str, seconds: float) -> Fault:
+    """Stop a process as a debugger would, and let it go on, unless it was killed for it meanwhile."""
+
+    async def fault(station: ChaosStation, rng: random.Random) -> None:
+        pid = await _signal(station, name, signal.SIGSTOP)
+        await asyncio.sleep(rng.uniform(0.5, 1.0) * seconds)
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, signal.SIGCONT)
+
+    return fault
+
+
+def controlled(seconds: float, **fault_of: object) -> Fault:
+    """Have camera, engine or clock do something wrong for a while."""
+
+    async def fault(station: ChaosStation, rng: random.Random) -> None:
+        write_control(station.run_folder, **fault_of)
+        await asyncio.sleep(rng.uniform(0.5, 1.0) * seconds)
+        write_control(station.run_folder, **dict.fromkeys(fault_of, ""))
+
+    return fault
+
+
+async def supervisor_killed(station: ChaosStation, rng: random.Random) -> None:
+    """Kill the supervisor, and start it again as systemd does."""
+    await asyncio.to_thread(station.kill)
+    await asyncio.sleep(rng.uniform(0.2, 1.0))
+    station.start()
+
+
+async def clock_jumps(station: ChaosStation, rng: random.Random) -> None:
+    """Put the hub's clock on the wall wrong, by up to a day either way, from now on."""
+    write_control(station.run_folder, clock_seconds=rng.randint(-86_400, 86_400))
+
+
+async def disk_full(station: ChaosStation, rng: random.Random) -> None:
+    """Fill the data folder's disk, and make room again."""
+    fill = station.folder / "data" / "fill"
+    with contextlib.suppress(OSError), fill.open("wb") as stream:
+        while True:
+            stream.write(bytes(1 << 16))
+            stream.flush()
+    await asyncio.sleep(rng.uniform(1.0, 3.0))
+    fill.unlink(missing_ok=True)
+
+
+async def _signal(station: ChaosStation, name: str, number: signal.Signals) -> int:
+    pid = await station.pid(name)
+    with contextlib.suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, number)
+    return pid
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The faults of a run, and what is left out and why."""
+
+    faults: dict[str, Fault]
+    left_out: dict[str, str]
+
+
+def chosen_faults(has_small_disk: bool) -> Chosen:
+    """Return every fault that can be made here."""
+    faults: dict[str, Fault] = {
+        "hub killed": killed("hub"),
+        "inspector killed": killed("inspector"),
+        "camera killed": killed("camera.top"),
+        "folder camera killed": killed("camera.in"),
+        "supervisor killed": supervisor_killed,
+        "camera stopped": stopped("camera.top", 6.0),
+        "inspector stopped": stopped("inspector", 6.0),
+        "hub stopped": stopped("hub", 4.0),
+        "camera unplugged": controlled(3.0, camera="unplugged"),
+        "camera frozen": controlled(3.0, camera="frozen"),
+        "camera hangs": controlled(4.0, camera="hang"),
+        "photo corrupt": controlled(2.0, camera="corrupt"),
+        "engine raises": controlled(2.0, engine="raise"),
+        "engine reports a fault": controlled(2.0, engine="report"),
+        "engine hangs": controlled(3.0, engine="hang"),
+        "clock jumps": clock_jumps,
+    }
+    left_out = {"opcua link cut": "the station of this run has no OPC UA server"}
+    if has_small_disk:
+        faults["disk full"] = disk_full
+    else:
+        left_out["disk full"] = "mounting a small tmpfs needs root"
+    return Chosen(faults, left_out)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int = 48):  # type: ignore[no-untyped-def]
+    """Mount a small tmpfs at a folder; yields False where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    is_mounted = subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield is_mounted
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=False)
