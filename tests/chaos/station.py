@@ -73,7 +73,9 @@ class ChaosStation:
         self.client = StationClient(self.run_folder / SOCKET_NAME, "test")
 
     def start(self) -> None:
-        """Start the supervisor, as systemd would."""
+        """Start the supervisor, as systemd would; one that runs is left alone."""
+        if self.supervisor is not None and self.supervisor.poll() is None:
+            return
         with self.log.open("ab") as log:
             self.supervisor = subprocess.Popen(
                 [sys.executable, "-c", SCRIPT, str(self.file)], cwd=ROOT, stderr=log, env=environment()
@@ -81,8 +83,7 @@ class ChaosStation:
 
     def keep_running(self) -> None:
         """Start the supervisor again when it has ended."""
-        if self.supervisor is None or self.supervisor.poll() is not None:
-            self.start()
+        self.start()
 
     def stop(self, timeout: float = 60.0) -> int:
         """Ask for a clean stop and return the exit status; kill what does not end."""
