@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from tests.chaos.checks import Run, problems_of, table_of
 from tests.chaos.faults import chosen_faults, small_disk
 from tests.chaos.harness import Harness
-from tests.chaos.processes import NANO
 from tests.chaos.station import ChaosStation, processes_of
 
 _HEAD = ("fault", "triggers", "OK", "NOK", "NOT_DECIDABLE", "codes")
@@ -27,10 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="folder of the station, by default a temporary one")
     parser.add_argument("--only", action="append", help="only this fault; repeat for more")
-    parser.add_argument("--nano", action="store_true", help="the real inspector with JUDO-nano; slower")
     found = parser.parse_args()
-    if found.nano:
-        os.environ[NANO] = "1"
     if found.data:
         return run(found.data, found.triggers, found.seed, found.only)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:

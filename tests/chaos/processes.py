@@ -1,12 +1,11 @@
 """A station's processes with what the harness needs in place of hardware: `python -m tests.chaos.processes ROLE ...`.
 
-Hub, supervisor and camera process are the real ones. `top` is a drawn camera, the inspector is scripted unless
-JUDO_EDGE_CHAOS_NANO is set, and the hub's clock on the wall can be put wrong.
+Hub, supervisor and camera process are the real ones. `top` is a drawn camera, the inspector is scripted, and the hub's
+clock on the wall can be put wrong.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,8 +14,6 @@ from typing import Any
 from judo_edge.station.config import StationConfig
 from judo_edge.station.processes import __main__ as real
 from tests.chaos.control import read_control
-
-NANO = "JUDO_EDGE_CHAOS_NANO"
 
 
 async def run_hub(config: StationConfig, run_folder: Path) -> None:
@@ -48,12 +45,7 @@ async def run_camera(config: StationConfig, run_folder: Path, name: str) -> None
 
 
 async def run_inspector(config: StationConfig, run_folder: Path) -> None:
-    """Run the scripted inspector, or the real one with JUDO-nano and an engine that fails on demand."""
-    if os.environ.get(NANO):
-        from tests.chaos.nano import run_nano
-
-        await run_nano(config, run_folder)
-        return
+    """Run the scripted inspector."""
     from tests.chaos.judge import run_scripted
 
     await run_scripted(config, run_folder)
