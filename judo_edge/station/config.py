@@ -133,7 +133,10 @@ class WebTable(Frozen):
     certificate: Path | None = None
     key: Path | None = None
     """PEM files for HTTPS; needed for any address but loopback."""
+    names: tuple[str, ...] = ()
+    """Host names under which browsers reach it, besides `host` and this machine's own name."""
     session_hours: Annotated[float, Field(gt=0, le=168)] = 12.0
+    """Without use, after which a user has to sign in again."""
 
 
 class MqttTable(Frozen):

@@ -95,6 +95,11 @@ class UserStore:
         found = self._read().get(name)
         return User(found.name, found.role) if found else None
 
+    def stamp(self, name: str) -> str:
+        """Return what changes whenever a user's password or role does; empty when there is no such user."""
+        found = self._read().get(name)
+        return hashlib.sha256(found.model_dump_json().encode()).hexdigest() if found else ""
+
     def list(self) -> tuple[User, ...]:
         """Return all users by name."""
         return tuple(User(one.name, one.role) for _, one in sorted(self._read().items()))

@@ -1,0 +1,131 @@
+// The section of the station itself: state, recipes and their versions, challenge parts, processes, conditions.
+
+import { byId, confirmed, make, toast } from "/static/dom.js";
+import { get, post } from "/static/net.js";
+import { isEngineer, moment, number } from "/static/parts.js";
+import { store } from "/static/store.js";
+
+let isOpen = false;
+let recipes = [];
+let drawn = "";
+
+export async function show() {
+  isOpen = true;
+  await load();
+}
+
+export const hide = () => { isOpen = false; };
+
+async function load() {
+  try {
+    recipes = await get("/api/recipes");
+  } catch (error) {
+    toast(error.message, { isError: true });
+  }
+  drawn = "";
+  render();
+}
+
+function render() {
+  const status = store.status;
+  if (!status) return;
+  const { heartbeat, latency, ...slow } = status;
+  const key = JSON.stringify([slow, recipes, store.isAway]);
+  if (key === drawn || byId("station-panels").contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
+  drawn = key;
+  byId("station-panels").classList.toggle("stale", store.isAway);
+  byId("station-panels").replaceChildren(statePanel(status), triggerPanel(), recipePanel(status), processPanel(status), conditionPanel(status), userPanel());
+}
+
+const panel = (title, ...children) => make("div", { class: "panel" }, make("h2", {}, title), ...children);
+
+function statePanel(status) {
+  const counters = status.counters || {};
+  const act = (label, path, kind, question) => make("button", { type: "button", class: kind, on: { click: () => command(label, path, question) } }, label);
+  const buttons = isEngineer() ? make("div", { class: "row" },
+    act("Automatic", "/api/state/automatic", "primary", ""), act("Stop", "/api/state/stop", "", ""),
+    act("Reset", "/api/state/reset", "", "Waiting parts end without a verdict of the model, recipes are put away."),
+    act("Halt", "/api/state/halt", "danger", "Everything stops. Waiting parts end without a verdict of the model."),
+    make("button", { type: "button", "aria-pressed": String(Boolean(status.is_simulating)), on: { click: () => run(() => post("/api/simulate", { is_on: !status.is_simulating })) } },
+      status.is_simulating ? "Simulating: results are marked" : "Simulate")) : null;
+  return panel("State", make("div", { class: "state-word", data: { state: status.state } }, status.state), buttons,
+    make("dl", {}, pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late], ["Last result", status.last_number]])));
+}
+
+const pairs = (list) => list.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value ?? 0)]);
+
+function triggerPanel() {
+  const part = make("input", { type: "text", name: "part_id", maxlength: 200, placeholder: "Part id (may be empty)", "aria-label": "Part id", autocomplete: "off" });
+  const submit = (event) => {
+    event.preventDefault();
+    run(async () => {
+      await post("/api/trigger", { part_id: part.value.trim(), key: crypto.randomUUID?.() || `${Date.now()}-${Math.random()}` });
+      part.value = "";
+      location.hash = "#live";
+    });
+  };
+  return panel("Trigger by hand", make("form", { class: "row", id: "trigger-form", on: { submit } }, part, make("button", { class: "primary" }, "Inspect a part")));
+}
+
+function recipePanel(status) {
+  const rows = recipes.map((recipe) => {
+    const isPrepared = status.recipes?.some((one) => one.internal_id === recipe.internal_id) || false;
+    const buttons = isEngineer() ? [
+      isPrepared ? make("button", { type: "button", on: { click: () => run(() => post("/api/recipes/unprepare", { external_id: recipe.external_id })) } }, "Put away")
+        : make("button", { type: "button", on: { click: () => prepare(recipe) } }, "Make ready"),
+      isPrepared ? make("button", { type: "button", on: { click: () => run(() => post("/api/recipes/challenge", { external_id: recipe.external_id }), "Challenge parts are judged") } }, "Challenge now") : null] : [];
+    return make("tr", { class: isPrepared ? "prepared" : "" }, make("td", {}, make("b", {}, recipe.external_id)), make("td", {}, make("code", {}, recipe.internal_id.slice(0, 8))),
+      make("td", {}, recipe.bundle), make("td", {}, `${recipe.reference_ids.length}`), make("td", {}, recipe.decision_version ?? "JUDO's words"), make("td", {}, recipe.signer || "–"), make("td", {}, moment(recipe.created)),
+      make("td", {}, isPrepared ? challengeChip(status.challenge?.[recipe.external_id]) : ""), make("td", { class: "actions" }, buttons.filter(Boolean)));
+  });
+  const head = ["Recipe", "Version", "Bundle", "References", "Decision", "Signed by", "Made", "Challenge", ""];
+  return make("div", { class: "panel full" }, make("h2", {}, "Recipes, and earlier versions to go back to"),
+    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", {}, text)))), make("tbody", {}, rows))));
+}
+
+export const challengeChip = (state) => make("span", { class: "chip", data: { challenge: state || "none" } }, { passed: "challenge passed", failed: "challenge FAILED", pending: "challenge pending" }[state] || "no challenge");
+
+async function prepare(recipe) {
+  const text = `${recipe.external_id}, version ${recipe.internal_id.slice(0, 8)}, will judge the next parts. Challenge parts are judged again first.`;
+  if (await confirmed("Make this version ready?", text, "Make ready")) await run(() => post("/api/recipes/prepare", { external_id: recipe.external_id, internal_id: recipe.internal_id }), "Ready");
+}
+
+function processPanel(status) {
+  const rows = (status.processes || []).map((one) => make("tr", { data: { process: one.state } }, make("td", {}, make("b", {}, one.name)), make("td", {}, make("span", { class: "chip", data: { process: one.state } }, one.state)),
+    make("td", {}, `${one.restarts || 0} restarts`), make("td", { class: "quiet" }, one.detail || "")));
+  return panel("Processes", make("table", {}, make("tbody", {}, rows)), rows.length ? null : make("p", { class: "quiet" }, "none told"));
+}
+
+function conditionPanel(status) {
+  const items = (status.conditions || []).map(conditionLine);
+  return panel("Conditions", items.length ? make("ul", { class: "plain" }, items) : make("p", { class: "quiet" }, "Nothing is wrong."));
+}
+
+export const conditionLine = (one) => make("li", { class: "condition", data: { severity: one.severity >= 700 ? "error" : one.severity >= 400 ? "warning" : "information", active: Boolean(one.is_active ?? true) } },
+  make("b", {}, one.name), ` ${one.text} `, make("span", { class: "small" }, one.is_active === false ? "over, to be acknowledged" : `since ${moment(one.since)}${one.is_acknowledged ? ", acknowledged" : ""}`));
+
+function userPanel() {
+  const out = async () => { await post("/logout"); location.assign("/login"); };
+  return panel("You", make("p", {}, make("b", {}, store.me.name), `, ${store.me.role}`), make("button", { type: "button", id: "sign-out", on: { click: () => run(out) } }, "Sign out"),
+    make("p", { class: "quiet small" }, `p50 ${number(store.status.latency?.p50, 3)} s · p99 ${number(store.status.latency?.p99, 3)} s, trigger to verdict`));
+}
+
+async function command(label, path, question) {
+  if (question && !(await confirmed(`${label} the station?`, question, label, "danger"))) return;
+  await run(() => post(path, {}), `${label}: done`);
+}
+
+async function run(action, told = "") {
+  try {
+    await action();
+    if (told) toast(told);
+  } catch (error) {
+    toast(error.message, { isError: true });
+  }
+}
+
+export function onEvent(what) {
+  if (!isOpen) return;
+  if (what === "recipe-prepared" || what === "references") load();
+  else if (["status", "presence", "transition", "condition"].includes(what)) render();
+}
