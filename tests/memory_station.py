@@ -174,6 +174,7 @@ class MemoryStation:
 
     async def prepare(self, external_id: str, internal_id: str = "") -> Recipe:
         self.calls.append(("prepare", external_id, internal_id))
+        internal_id = internal_id or self.versions[0].internal_id
         self.versions = [
             one.model_copy(update={"is_prepared": one.internal_id == internal_id}) for one in self.versions
         ]

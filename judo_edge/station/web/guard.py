@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from judo_edge.station.web.settings import WebSettings
@@ -35,8 +36,12 @@ HEADERS = {
 }
 
 
-class TooLongError(Exception):
+class TooLongError(HTTPException):
     """A body is longer than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        """Answer 413."""
+        super().__init__(413, f"a request of more than {limit} bytes")
 
 
 class Guard:
@@ -59,26 +64,20 @@ class Guard:
         await self._limited(scope, receive, send)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit, length, is_begun = limit_of(scope), 0, False
+        limit, length = limit_of(scope), 0
 
         async def counted() -> Message:
             nonlocal length
             message = await receive()
             length += len(message.get("body", b""))
             if length > limit:
-                raise TooLongError
+                raise TooLongError(limit)
             return message
 
         async def headed(message: Message) -> None:
-            nonlocal is_begun
-            is_begun = is_begun or message["type"] == "http.response.start"
             await send(_with_headers(message))
 
-        try:
-            await self._app(scope, counted, headed)
-        except TooLongError:
-            if not is_begun:
-                await _refuse(send, 413, f"a request of more than {limit} bytes")
+        await self._app(scope, counted, headed)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> tuple[int, str] | None:
         host = headers.get("host", "")

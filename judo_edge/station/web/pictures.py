@@ -13,7 +13,7 @@ from judo_edge.errors import ImageError, first_line
 
 SIZES = (240, 640, 1280, 2048)
 """Pixels of the longest side that may be asked for."""
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 80_000_000
 """Of a photo: a small file can claim to be huge."""
 _CACHED = 200
 _QUALITY = 85

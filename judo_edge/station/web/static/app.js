@@ -35,7 +35,7 @@ function openPart(result) {
 
 function renderTop() {
   const status = store.status;
-  byId("pulse").classList.toggle("away", store.isAway);
+  byId("pulse").classList.toggle("is-away", store.isAway);
   renderAway();
   if (!status) return;
   document.title = `${status.station} · ${store.isAway ? "away" : status.state}`;

@@ -20,7 +20,7 @@ function filled(element, { on = {}, data = {}, ...attributes }, children) {
   }
   Object.assign(element.dataset, data);
   for (const [name, listener] of Object.entries(on)) element.addEventListener(name, listener);
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
   return element;
 }
 

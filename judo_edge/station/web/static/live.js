@@ -1,7 +1,7 @@
 // The section for the line: the newest verdict, or what is known of the part under way.
 
 import { byId, draw, make, sign } from "/static/dom.js";
-import { WORDS, ageOf, age, band, clock, number, overlay, picture, pictures, reviewButtons, scoreBar, review, isTyping } from "/static/parts.js";
+import { WORDS, ageOf, band, clock, number, overlay, picture, pictures, reviewButtons, scoreBar, review, isTyping } from "/static/parts.js";
 import { lastResult, store } from "/static/store.js";
 
 const PATIENCE = 250; // ms before a part under way takes the place of the verdict before it
@@ -94,7 +94,7 @@ function renderJob(job) {
   byId("live-band").replaceChildren(make("div", { class: "band working" }, sign(""),
     make("div", { class: "word" }, "INSPECTING"),
     make("div", { class: "about" }, make("div", { class: "part-id" }, job.part_id || "no part id"),
-      make("div", { class: "provisional" }, `provisional: ${guess}`), make("div", { class: "small" }, age((performance.now() - job.since) / 1000)))));
+      make("div", { class: "provisional" }, `provisional: ${guess}`), make("div", { class: "small" }, `for ${Math.round((performance.now() - job.since) / 1000)} s`))));
   const cells = job.mask?.cells?.length || 0;
   setPictures(`${job.job_id} ${cells}`, () => [
     picture("", "Part", cells ? `provisional: ${cells} cells so far` : "under way", cells ? overlay(job.mask, true) : null, null, "inspecting …"),
@@ -142,7 +142,7 @@ function renderRejects() {
   const list = store.rejects.slice(0, 16);
   const items = list.map((result) => make("button", { type: "button", class: "reject", "aria-pressed": String(chosen?.result_id === result.result_id),
     title: `${WORDS[result.decision]}: ${result.reason}`, data: { decision: result.decision }, on: { click: () => look(result) } },
-  thumbnail(result), make("span", { class: "reject-text" }, sign(result.decision), make("span", {}, result.part_id || `#${result.number}`))));
+  thumbnail(result), sign(result.decision), make("span", { class: "reject-text" }, result.part_id || `#${result.number}`)));
   const strip = byId("live-rejects");
   const key = JSON.stringify([list.map((one) => [one.number, one.photo, one.review]), chosen?.result_id]);
   if (strip.dataset.key === key) return;

@@ -46,7 +46,7 @@ export function pictures(result, { onShown = null } = {}) {
 /** A picture whose mask is laid over exactly the pixels of the photo. */
 export function picture(url, title, text, mask, onShown, placeholder = "no photo kept") {
   const frame = make("div", { class: "frame" });
-  const lacking = () => { frame.classList.add("empty"); frame.replaceChildren(make("div", { class: "lacking" }, placeholder), mask || ""); };
+  const lacking = () => { frame.classList.add("empty"); frame.replaceChildren(mask || make("div", { class: "lacking" }, placeholder)); };
   if (url) {
     const image = make("img", { alt: title, decoding: "async", on: { error: lacking } });
     image.addEventListener("load", () => {

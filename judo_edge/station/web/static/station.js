@@ -34,7 +34,7 @@ function render() {
   if (key === drawn || byId("station-panels").contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
   drawn = key;
   byId("station-panels").classList.toggle("stale", store.isAway);
-  byId("station-panels").replaceChildren(statePanel(status), triggerPanel(), recipePanel(status), processPanel(status), conditionPanel(status), userPanel());
+  byId("station-panels").replaceChildren(statePanel(status), triggerPanel(), userPanel(), recipePanel(status), processPanel(status), conditionPanel(status));
 }
 
 const panel = (title, ...children) => make("div", { class: "panel" }, make("h2", {}, title), ...children);
