@@ -3,7 +3,7 @@
 import { byId, confirmed, dialog, make, toast } from "/static/dom.js";
 import * as live from "/static/live.js";
 import { post, signIn } from "/static/net.js";
-import { age, isDialogOpen, isEngineer } from "/static/parts.js";
+import { age, isDialogOpen, isEngineer, toggleMasks } from "/static/parts.js";
 import * as references from "/static/references.js";
 import * as results from "/static/results.js";
 import * as station from "/static/station.js";
@@ -14,7 +14,7 @@ const NAMES = Object.keys(SECTIONS);
 let open = "";
 
 const KEYS = [["← →", "part before, part after (Live)"], ["↑ ↓", "through the list (Results)"], ["Enter", "look closer, ask"], ["O", "say OK"], ["N", "say NOK"],
-  ["Esc", "back to live, close"], ["1 2 3 4", "sections"], ["?", "this help"]];
+  ["M", "hide or show the mask (or tap the photo)"], ["Esc", "back to live, close"], ["1 2 3 4", "sections"], ["?", "this help"]];
 
 function route() {
   const wanted = location.hash.slice(1);
@@ -87,14 +87,18 @@ function onKey(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const target = event.target;
   if (key === "Enter" && target.closest("button, a, input, select, summary, label")) return;
-  if (key === "Escape" && target.matches("input, select")) return void target.blur();
-  if (target.matches("input:not([type=radio]):not([type=checkbox]), select, textarea")) return;
+  if (target.matches("[type=radio]") && key.startsWith("Arrow")) return;
+  if (target.matches("input:not([type=radio]):not([type=checkbox]), select, textarea")) {
+    if (key === "Escape") target.blur();
+    return;
+  }
   if (act(key)) event.preventDefault();
 }
 
 function act(key) {
   if (key === "?") return help() || true;
   if (/^[1-4]$/.test(key)) return Boolean((location.hash = `#${NAMES[key - 1]}`));
+  if (key === "m") return toggleMasks() || true;
   const handled = SECTIONS[open].onKey?.(key);
   if (!handled && key === "Escape") return Boolean((location.hash = "#live"));
   return handled;

@@ -82,8 +82,8 @@ function renderNothing() {
 function renderResult(result) {
   const newest = lastResult();
   let note = "";
-  if (store.isAway) note = `station is away: this is old, from ${ageOf(result)}`;
-  else if (chosen) note = `an earlier part, from ${clock(result.created)}${newest && newest.number > result.number ? `; newest is ${WORDS[newest.decision]} ${newest.part_id}` : ""} · Esc: back to live`;
+  if (store.isAway) note = `station is away: this verdict is from ${ageOf(result)}`;
+  else if (chosen) note = `an earlier part, from ${clock(result.created)}${newest && newest.number > result.number ? `; the newest is ${WORDS[newest.decision]}` : ""} · Esc: live`;
   byId("live-band").replaceChildren(band(result, { note }));
   setPictures(`${result.result_id} ${result.photo} ${store.isAway}`, () => pictures(result, { onShown: () => performance.mark(`shown ${result.result_id}`) }));
 }

@@ -38,8 +38,8 @@ export function pictures(result, { onShown = null } = {}) {
   const told = count ? `${count} marked cell${count > 1 ? "s" : ""} of ${result.mask.rows} × ${result.mask.cols}` : "no cell marked";
   const base = `/api/results/${encodeURIComponent(result.result_id)}`;
   return [
-    picture(result.photo ? `${base}/photo?size=1280` : "", "Part", told, mask, onShown),
-    picture(result.reference_id ? `${base}/reference?size=1280` : "", "Reference", result.reference_id ? result.reference_id.slice(0, 12) : "none", null, null),
+    picture(result.photo ? `${base}/photo?size=1280` : "", "Part", told, mask, onShown, stationNow() - Date.parse(result.created) < 3000 ? "photo follows" : "no photo kept"),
+    picture(result.reference_id ? `${base}/reference?size=1280` : "", "Reference", result.reference_id ? result.reference_id.slice(0, 12) : "none", null, null, "no reference"),
   ];
 }
 
@@ -59,8 +59,11 @@ export function picture(url, title, text, mask, onShown, placeholder = "no photo
   } else {
     lacking();
   }
+  if (mask) frame.addEventListener("click", toggleMasks);
   return make("figure", { class: "picture" }, make("div", { class: "stage" }, frame), make("figcaption", {}, make("b", {}, title), ` ${text}`));
 }
+
+export const toggleMasks = () => document.body.classList.toggle("no-masks");
 
 export function overlay({ rows, cols, cells }, isProvisional = false) {
   const boxes = cells.map(([row, col]) => draw("rect", { x: col - 1, y: row - 1, width: 1, height: 1 }));

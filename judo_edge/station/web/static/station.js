@@ -49,7 +49,7 @@ function statePanel(status) {
     make("button", { type: "button", "aria-pressed": String(Boolean(status.is_simulating)), on: { click: () => run(() => post("/api/simulate", { is_on: !status.is_simulating })) } },
       status.is_simulating ? "Simulating: results are marked" : "Simulate")) : null;
   return panel("State", make("div", { class: "state-word", data: { state: status.state } }, status.state), buttons,
-    make("dl", {}, pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late], ["Last result", status.last_number]])));
+    make("dl", { class: "figures" }, pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late], ["Last result", status.last_number], ["p50", `${number(status.latency?.p50, 3)} s`], ["p99", `${number(status.latency?.p99, 3)} s`]])));
 }
 
 const pairs = (list) => list.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value ?? 0)]);
@@ -106,8 +106,7 @@ export const conditionLine = (one) => make("li", { class: "condition", data: { s
 
 function userPanel() {
   const out = async () => { await post("/logout"); location.assign("/login"); };
-  return panel("You", make("p", {}, make("b", {}, store.me.name), `, ${store.me.role}`), make("button", { type: "button", id: "sign-out", on: { click: () => run(out) } }, "Sign out"),
-    make("p", { class: "quiet small" }, `p50 ${number(store.status.latency?.p50, 3)} s · p99 ${number(store.status.latency?.p99, 3)} s, trigger to verdict`));
+  return panel("You", make("p", { class: "you" }, make("b", {}, store.me.name), `, ${store.me.role}`), make("button", { type: "button", id: "sign-out", on: { click: () => run(out) } }, "Sign out"));
 }
 
 async function command(label, path, question) {

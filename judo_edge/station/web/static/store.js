@@ -43,6 +43,7 @@ export function catchUp() {
 async function fetchMissed() {
   try {
     noteStatus(await get("/api/status"));
+    if (lastResult() && (store.status.last_number || 0) < lastResult().number) Object.assign(store, { results: [], rejects: [] }); // another ledger
     const after = lastResult()?.number ?? 0;
     if (!after) {
       (await get(`/api/results?${query({ newest_first: true, limit: 100 })}`)).reverse().forEach(insert);
@@ -106,18 +107,22 @@ function noteStatus(status) {
   store.status = status;
   store.heardAt = performance.now();
   if (!status.num_waiting) dropOldJobs();
-  if (lastResult() && status.last_number > lastResult().number + 1) catchUp();
+  setTimeout(checkMissed, 300); // a result may be on its way behind its number
   tell("status");
+}
+
+function checkMissed() {
+  if (!store.isAway && (store.status.last_number || 0) > (lastResult()?.number ?? 0)) catchUp();
 }
 
 function dropOldJobs() {
   for (const [id, job] of store.jobs) if (performance.now() - job.since > 3000) store.jobs.delete(id);
 }
 
-function noteProgress({ job_id, event, value }) {
+function noteProgress({ job_id, event, value, decision }) {
   const job = store.jobs.get(job_id);
   if (!job) return;
-  if (event === "verdict?") job.verdict = value;
+  if (event === "verdict?") job.verdict = value ?? decision;
   if (event === "mask") job.mask = value;
   if (event === "cells") job.mask = { ...(job.mask || lastResult()?.mask || { rows: 16, cols: 16 }), cells: [...(job.mask?.cells || []), ...value] };
 }
