@@ -77,7 +77,8 @@ class UserStore:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._users: dict[str, _Hashed] = {}
-        self._nobody = _hashed("nobody", secrets.token_hex(), Role.OPERATOR)
+        salt, digest = secrets.token_hex(_SALT), secrets.token_hex(_LENGTH)
+        self._nobody = _Hashed(name="nobody", role=Role.OPERATOR, salt=salt, digest=digest)
 
     def check(self, name: str, password: str) -> User | None:
         """Return the user whose password this is; takes as long for a name that nobody has. ConfigError: a broken file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from judo_edge.station.web.pictures import SIZES
 router = APIRouter()
 _KEEP = {"cache-control": "private, max-age=604800, immutable"}
 """A result's photo never changes."""
+ReferenceId = Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Viewer = Annotated[Caller, Depends(viewer)]
 Operator = Annotated[Caller, Depends(operator)]
 Program = Annotated[Caller, Depends(program)]
@@ -79,7 +80,9 @@ async def references(request: Request, part: str, caller: Operator) -> Any:
 
 
 @router.get("/api/reference-photo")
-async def reference_photo(request: Request, part: str, reference_id: str, caller: Viewer, size: int = 640) -> Response:
+async def reference_photo(
+    request: Request, part: str, reference_id: ReferenceId, caller: Viewer, size: int = 640
+) -> Response:
     """Return a reference's photo as JPEG."""
     desk = desk_of(request)
     return await _jpeg(desk, await desk.station.reference_file(part, reference_id), size)

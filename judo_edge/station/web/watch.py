@@ -43,8 +43,10 @@ class Watch:
             try:
                 async for _ in self._heard():
                     failures = 0
-            except (JudoEdgeError, OSError, ValueError, asyncio.TimeoutError) as error:
+            except (JudoEdgeError, OSError, asyncio.TimeoutError) as error:
                 _log.debug("the station is away: %s", error)
+            except Exception:  # whatever it is, a page must not go on as if the station were there
+                _log.exception("what the station tells cannot be read")
             self._note(is_away=True)
             await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
             failures += 1

@@ -3,7 +3,7 @@
 import { get, query } from "/static/net.js";
 
 const KEPT = 200;
-const SILENCE = 5000; // ms without a word from the page's server
+const SILENCE = 6000; // ms without a word of the station itself, whose heart beats once a second
 
 export const store = {
   me: null,
@@ -25,7 +25,6 @@ export const lastResult = () => store.results[store.results.length - 1] || null;
 export const stationNow = () => Date.now() + store.clockOffset;
 
 let lastEvent = 0;
-let lastWord = 0;
 let source = null;
 let fetching = null;
 
@@ -76,7 +75,6 @@ function connect() {
 }
 
 function take(event) {
-  lastWord = performance.now();
   if (event.number) noteNumber(event);
   const act = acts[event.kind];
   if (act) act(event.data, event);
@@ -92,7 +90,7 @@ function noteNumber(event) {
 }
 
 const acts = {
-  present: () => { lastEvent = 0; setAway(false); catchUp(); },
+  present: () => { lastEvent = 0; store.heardAt = performance.now(); setAway(false); catchUp(); },
   away: (status) => { if (!store.status && status.state) store.status = status; setAway(true); },
   "signed-out": () => { source.close(); location.assign("/login"); },
   heartbeat: noteStatus,
@@ -157,6 +155,6 @@ function setAway(isAway) {
 }
 
 function checkSilence() {
-  if (performance.now() - lastWord > SILENCE) setAway(true);
+  if (store.heardAt && performance.now() - store.heardAt > SILENCE) setAway(true);
   tell("tick");
 }

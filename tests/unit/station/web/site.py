@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,7 @@ class Site:
 
     def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.station = MemoryStation(folder / "station")
-        (folder / "users.json").write_bytes(_users_file(folder / "first.json"))
+        (folder / "users.json").write_bytes(_users_file())
         self.users = UserStore(folder / "users.json")
         settings = WebSettings("127.0.0.1", 8080, NAMES, folder / "uploads", certificate, certificate)
         self.desk = desk_from_station(self.station, self.users, settings)
@@ -87,12 +88,14 @@ class Site:
 
 
 @cache
-def _users_file(path: Path) -> bytes:
+def _users_file() -> bytes:
     """Return the file of the two users; each hash takes its time, so it is made once."""
-    users = UserStore(path)
-    for name, role in USERS.items():
-        users.add(name, PASSWORD, role)
-    return path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "users.json"
+        users = UserStore(path)
+        for name, role in USERS.items():
+            users.add(name, PASSWORD, role)
+        return path.read_bytes()
 
 
 async def until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:

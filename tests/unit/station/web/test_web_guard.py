@@ -131,7 +131,7 @@ def test_no_path_leads_out_of_the_archive(tmp_path: Path) -> None:
                 for path in (f"/static/{way}", f"/api/results/{way}/photo", f"/api/results/{way}/reference"):
                     assert (await client.get(path)).status_code in (400, 404), path
                 for query in ({"part": "lid-7", "reference_id": way}, {"part": way, "reference_id": way}):
-                    assert (await client.get("/api/reference-photo", params=query)).status_code == 404
+                    assert (await client.get("/api/reference-photo", params=query)).status_code in (404, 422)
             assert (await client.get("/api/results/r-1/secret")).status_code == 422
 
     asyncio.run(run())
