@@ -171,6 +171,15 @@ def trigger(page: Any, part_id: str) -> None:
     page.wait_for_selector("#live:not([hidden])")
 
 
+def press_until(page: Any, key: str, selector: str) -> None:
+    """Press a key until it did something: a part that has only just come takes no verdict of a person."""
+    end = time.monotonic() + 30
+    while page.locator(selector).count() == 0:
+        assert time.monotonic() < end, selector
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+
+
 def band(page: Any, part_id: str, decision: str) -> Any:
     found = page.locator(f".band[data-decision={decision}]:visible", has_text=part_id)
     found.wait_for()
@@ -193,8 +202,7 @@ def test_a_nok_with_its_mask_a_review_and_a_question(
             print(f"\n  NOK with photo and mask shown {told}")
         assert 0 <= seen["event"] <= seen["made"] < 10_000
 
-        page.keyboard.press("o")
-        page.wait_for_selector(".toast:has-text('Said OK: SN-1')")
+        press_until(page, "o", ".toast:has-text('Said OK: SN-1')")
         page.wait_for_selector(".review.OK[aria-pressed=true]")
         page.keyboard.press("Enter")
         page.wait_for_selector("#results-detail .band:has-text('reviewed: OK')")
@@ -260,8 +268,7 @@ def test_keys_reach_everything(plant: Plant, page: Any) -> None:
         band(page, "K-1", "OK")
         page.keyboard.press("Escape")
         band(page, "K-3", "NOK")
-        page.keyboard.press("n")
-        page.wait_for_selector(".toast:has-text('Confirmed NOK: K-3')")
+        press_until(page, "n", ".toast:has-text('Confirmed NOK: K-3')")
         page.keyboard.press("m")
         page.wait_for_selector(".mask", state="hidden")
         page.keyboard.press("?")
@@ -366,6 +373,21 @@ def test_a_form_of_another_origin_is_refused(plant: Plant, page: Any) -> None:
                 page.evaluate(f"fetch('{plant.url}api/status', {{credentials: 'include'}})")
     finally:
         server.shutdown()
+
+
+def test_a_part_that_has_only_just_come_takes_no_verdict(plant: Plant, page: Any) -> None:
+    with plant.hub():
+        page.wait_for_selector("#away", state="hidden")
+        plant.script.outcomes = [GOOD]
+        page.evaluate("performance.now = () => 1e6")
+        trigger(page, "J-1")
+        band(page, "J-1", "OK")
+        page.keyboard.press("n")
+        page.wait_for_selector(".toast:has-text('J-1 has only just come')")
+        assert page.evaluate("async () => (await (await fetch('/api/results?newest_first=1')).json())[0].review") == ""
+        page.evaluate("performance.now = () => 1e6 + 1000")
+        page.keyboard.press("n")
+        page.wait_for_selector(".toast:has-text('Said NOK: J-1')")
 
 
 def test_a_failing_camera_is_amber_and_says_why(plant: Plant, page: Any) -> None:

@@ -26,6 +26,16 @@ function filled(element, { on = {}, data = {}, ...attributes }, children) {
 
 const asNode = (child) => (child instanceof Node ? child : document.createTextNode(String(child)));
 
+const keys = new WeakMap();
+
+/** Fill an element unless it shows the same already, so that what somebody is about to press stays in its place. */
+export function put(element, key, build) {
+  if (keys.get(element) === key) return false;
+  keys.set(element, key);
+  element.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
+  return true;
+}
+
 export const sign = (decision) => draw("svg", { class: "sign", "aria-hidden": "true" }, draw("use", { href: `#sign-${decision || "NONE"}` }));
 
 /** Say something for a moment; `action` is {label, run}. */

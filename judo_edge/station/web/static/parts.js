@@ -28,7 +28,7 @@ export function band(result, { note = "" } = {}) {
     make("div", { class: "about" },
       make("div", { class: "part-id" }, result.part_id || result.part || "no part id"),
       make("div", { class: "reason" }, result.reason || ""),
-      make("div", { class: "small" }, note || ageOf(result), ...facts.filter(Boolean).map((fact) => ` · ${fact}`))));
+      make("div", { class: "small" }, make("span", { class: "age" }, note || ageOf(result)), ...facts.filter(Boolean).map((fact) => ` · ${fact}`))));
 }
 
 /** Photo with its mask, and the reference that it was compared with. */
@@ -87,12 +87,12 @@ export function scoreBar(result, others = []) {
 }
 
 /** Buttons of a person's verdict. */
-export function reviewButtons(result) {
+export function reviewButtons(result, judge = review) {
   const button = (decision, key) => {
     const isSame = result.decision === decision;
     const label = result.decision === "NOT_DECIDABLE" ? `Say ${decision}` : isSame ? `Confirm ${decision}` : `Overrule: ${decision}`;
     const attributes = { type: "button", class: `review ${decision}`, "aria-pressed": String(result.review === decision), "aria-keyshortcuts": key };
-    return make("button", { ...attributes, on: { click: () => review(result, decision) } }, make("span", {}, label), make("kbd", {}, key));
+    return make("button", { ...attributes, on: { click: () => judge(result, decision) } }, make("span", {}, label), make("kbd", {}, key));
   };
   return make("div", { class: "reviews" }, button("OK", "O"), button("NOK", "N"));
 }
@@ -137,5 +137,4 @@ async function ask(result, question, answer, button) {
 }
 
 export const isEngineer = () => store.me?.role === "engineer";
-export const isTyping = () => /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "") && document.activeElement.type !== "radio" && document.activeElement.type !== "checkbox";
 export const isDialogOpen = () => byId("dialog").open;

@@ -1,8 +1,8 @@
 // The section of stored results: a list with filters, and everything about the part that is chosen.
 
-import { byId, confirmed, make, sign, toast } from "/static/dom.js";
+import { byId, confirmed, make, put, sign, toast } from "/static/dom.js";
 import { thumbnail } from "/static/live.js";
-import { WORDS, askBox, band, clock, isEngineer, isTyping, moment, number, pictures, review, reviewButtons, scoreBar } from "/static/parts.js";
+import { WORDS, askBox, band, clock, isEngineer, moment, number, pictures, review, reviewButtons, scoreBar } from "/static/parts.js";
 import { get, post, query } from "/static/net.js";
 import { store } from "/static/store.js";
 
@@ -62,16 +62,20 @@ function renderRows() {
 }
 
 function renderDetail() {
-  if (!chosen) return byId("results-detail").replaceChildren(make("p", { class: "quiet pad" }, "No result yet."));
   const result = chosen;
+  const key = result ? `${result.result_id} ${result.photo}` : "";
+  put(byId("results-detail"), key, () => (result ? detail(result) : make("p", { class: "quiet pad" }, "No result yet.")));
+}
+
+function detail(result) {
   const enrol = isEngineer() && result.photo ? make("button", { type: "button", class: "wide", on: { click: () => enrolPart(result) } }, "Enrol this good part as a reference") : null;
-  return byId("results-detail").replaceChildren(
+  return [
     band(result, { note: moment(result.created) }),
     make("div", { class: "pictures" }, pictures(result)),
     make("div", { class: "columns" },
       make("div", { class: "panel" }, scoreBar(result, store.results), reviewButtons(result), enrol),
       make("div", { class: "panel" }, make("h3", {}, "Ask"), askBox(result)),
-      make("div", { class: "panel facts" }, make("h3", {}, "Facts"), facts(result))));
+      make("div", { class: "panel facts" }, make("h3", {}, "Facts"), facts(result)))];
 }
 
 function facts(result) {
@@ -112,7 +116,6 @@ function refresh(resultId) {
 }
 
 export function onKey(key) {
-  if (isTyping()) return false;
   if (["ArrowDown", "ArrowUp", "ArrowLeft", "ArrowRight"].includes(key)) return step(key === "ArrowDown" || key === "ArrowRight" ? 1 : -1);
   if (chosen && (key === "o" || key === "n")) return review(chosen, key === "o" ? "OK" : "NOK") && true;
   if (key === "Enter" && chosen) return byId("results-detail").querySelector("input[name=question]").focus() || true;

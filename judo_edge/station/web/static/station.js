@@ -1,13 +1,12 @@
 // The section of the station itself: state, recipes and their versions, challenge parts, processes, conditions.
 
-import { byId, confirmed, make, toast } from "/static/dom.js";
+import { byId, confirmed, make, put, toast } from "/static/dom.js";
 import { get, post } from "/static/net.js";
 import { isEngineer, moment, number } from "/static/parts.js";
 import { store } from "/static/store.js";
 
 let isOpen = false;
 let recipes = [];
-let drawn = "";
 
 export async function show() {
   isOpen = true;
@@ -22,25 +21,29 @@ async function load() {
   } catch (error) {
     toast(error.message, { isError: true });
   }
-  drawn = "";
   render();
 }
 
 function render() {
   const status = store.status;
   if (!status) return;
-  const { heartbeat, latency, ...slow } = status;
-  const key = JSON.stringify([slow, recipes, store.isAway]);
-  if (key === drawn || byId("station-panels").contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
-  drawn = key;
   byId("station-panels").classList.toggle("stale", store.isAway);
-  byId("station-panels").replaceChildren(statePanel(status), triggerPanel(), userPanel(), recipePanel(status), processPanel(status), conditionPanel(status));
+  put(byId("station-panels"), "panels", () => ["state", "trigger", "you", "recipes", "processes", "conditions"].map((name) =>
+    make("div", { id: `panel-${name}`, class: name === "recipes" ? "panel full" : "panel" })));
+  const { state, is_simulating, counters, num_waiting, last_number, latency } = status;
+  const fill = (name, key, build) => put(byId(`panel-${name}`), JSON.stringify(key), build);
+  fill("state", [state, is_simulating], () => statePanel(status));
+  put(byId("state-figures"), JSON.stringify([counters, num_waiting, last_number, latency]), () => figures(status));
+  fill("trigger", [], triggerPanel);
+  fill("you", [], userPanel);
+  fill("recipes", [recipes, status.recipes, status.challenge], () => recipePanel(status));
+  fill("processes", status.processes, () => processPanel(status));
+  fill("conditions", status.conditions, () => conditionPanel(status));
 }
 
-const panel = (title, ...children) => make("div", { class: "panel" }, make("h2", {}, title), ...children);
+const panel = (title, ...children) => [make("h2", {}, title), ...children];
 
 function statePanel(status) {
-  const counters = status.counters || {};
   const act = (label, path, kind, question) => make("button", { type: "button", class: kind, on: { click: () => command(label, path, question) } }, label);
   const buttons = isEngineer() ? make("div", { class: "row" },
     act("Automatic", "/api/state/automatic", "primary", ""), act("Stop", "/api/state/stop", "", ""),
@@ -49,7 +52,13 @@ function statePanel(status) {
     make("button", { type: "button", "aria-pressed": String(Boolean(status.is_simulating)), on: { click: () => run(() => post("/api/simulate", { is_on: !status.is_simulating })) } },
       status.is_simulating ? "Simulating: results are marked" : "Simulate")) : null;
   return panel("State", make("div", { class: "state-word", data: { state: status.state } }, status.state), buttons,
-    make("dl", { class: "figures" }, pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late], ["Last result", status.last_number], ["p50", `${number(status.latency?.p50, 3)} s`], ["p99", `${number(status.latency?.p99, 3)} s`]])));
+    make("dl", { class: "figures", id: "state-figures" }));
+}
+
+function figures(status) {
+  const counters = status.counters || {};
+  return pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late],
+    ["Last result", status.last_number], ["p50", `${number(status.latency?.p50, 3)} s`], ["p99", `${number(status.latency?.p99, 3)} s`]]);
 }
 
 const pairs = (list) => list.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value ?? 0)]);
@@ -79,8 +88,7 @@ function recipePanel(status) {
       make("td", {}, isPrepared ? challengeChip(status.challenge?.[recipe.external_id]) : ""), make("td", { class: "actions" }, buttons.filter(Boolean)));
   });
   const head = ["Recipe", "Version", "Bundle", "References", "Decision", "Signed by", "Made", "Challenge", ""];
-  return make("div", { class: "panel full" }, make("h2", {}, "Recipes, and earlier versions to go back to"),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", {}, text)))), make("tbody", {}, rows))));
+  return panel("Recipes, and earlier versions to go back to", make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", {}, text)))), make("tbody", {}, rows))));
 }
 
 export const challengeChip = (state) => make("span", { class: "chip", data: { challenge: state || "none" } }, { passed: "challenge passed", failed: "challenge FAILED", pending: "challenge pending" }[state] || "no challenge");
