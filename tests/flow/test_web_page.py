@@ -123,6 +123,7 @@ def plant() -> Iterator[Plant]:
         config = scripted_config(folder, name="press-4")
         users = UserStore(config.data / FILE_NAME)
         users.add("eva", PASSWORD, Role.ENGINEER)
+        users.add("ole", PASSWORD, Role.OPERATOR)
         run_folder = folder / "run"
         run_folder.mkdir(mode=0o700)
         plant = Plant(folder, config, Script(outcomes=[GOOD], inspect_seconds=0.05), run_folder)
@@ -155,9 +156,9 @@ def page(plant: Plant, browser: Any) -> Iterator[Any]:
     plant.complaints = []
 
 
-def sign_in(page: Any, plant: Plant) -> None:
+def sign_in(page: Any, plant: Plant, name: str = "eva") -> None:
     page.goto(plant.url)
-    page.fill("[name=name]", "eva")
+    page.fill("[name=name]", name)
     page.fill("[name=password]", PASSWORD)
     page.press("[name=password]", "Enter")
     page.wait_for_selector("#live-band .band")
@@ -373,6 +374,29 @@ def test_a_form_of_another_origin_is_refused(plant: Plant, page: Any) -> None:
                 page.evaluate(f"fetch('{plant.url}api/status', {{credentials: 'include'}})")
     finally:
         server.shutdown()
+
+
+def test_an_engineer_changes_the_station_and_an_operator_only_looks(plant: Plant, page: Any) -> None:
+    with plant.hub():
+        page.wait_for_selector("#away", state="hidden")
+        page.click("#tab-station")
+        page.click("#panel-state >> text=Halt")
+        page.click("dialog button.danger")
+        page.wait_for_selector(".state-word:text-is('Halted')")
+        page.click("#panel-state >> text=Reset")
+        page.click("dialog button.danger")
+        page.wait_for_selector(".state-word:text-is('Preoperational')")
+        page.click("#panel-state >> text=Automatic")
+        page.wait_for_selector(".state-word:text-is('Initialized'), .state-word:text-is('Ready')")
+        page.click("#sign-out")
+        page.wait_for_selector("[name=password]")
+        sign_in(page, plant, "ole")
+        page.click("#tab-station")
+        page.wait_for_selector("#trigger-form")
+        assert page.locator("text=Halt").count() == page.locator("text=Make ready").count() == 0
+        page.click("#tab-references")
+        page.wait_for_selector("#references-part option", state="attached")
+        assert not page.is_visible("#references-upload")
 
 
 def test_a_part_that_has_only_just_come_takes_no_verdict(plant: Plant, page: Any) -> None:

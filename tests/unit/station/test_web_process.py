@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -132,3 +133,23 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(ConfigError, match="cannot listen"):
             asyncio.run(run_web(config(tmp_path, port=taken.getsockname()[1]), tmp_path))
+
+
+def test_only_the_process_that_serves_needs_the_extra(tmp_path: Path) -> None:
+    text = """
+import asyncio, sys
+from pathlib import Path
+import judo_edge.cli, judo_edge.station.users
+from judo_edge.errors import DependencyError
+from judo_edge.station.config import StationConfig
+from judo_edge.station.processes.web import run_web
+assert not {"fastapi", "starlette", "uvicorn", "torch"} & set(sys.modules), "loaded too early"
+sys.modules["fastapi"] = None
+config = StationConfig.model_validate({"station": {"name": "s"}, "recipes": [{"id": "lid", "bundle": "b"}]})
+try:
+    asyncio.run(run_web(config, Path(sys.argv[1])))
+except DependencyError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", text, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "the web page needs the package 'fastapi'; wanted: the extra web" in done.stdout

@@ -1,9 +1,10 @@
 // The page: sections, what is shown everywhere, keys.
 
-import { byId, confirmed, dialog, make, toast } from "/static/dom.js";
+import { button, byId, confirmed, dialog, make, toast } from "/static/dom.js";
 import * as live from "/static/live.js";
 import { post, signIn } from "/static/net.js";
-import { age, isDialogOpen, isEngineer, toggleMasks } from "/static/parts.js";
+import { age, isDialogOpen, isEngineer, run, toggleMasks } from "/static/parts.js";
+import { challengeChip } from "/static/recipes.js";
 import * as references from "/static/references.js";
 import * as results from "/static/results.js";
 import * as station from "/static/station.js";
@@ -13,8 +14,17 @@ const SECTIONS = { live: { show: live.render, hide() {} }, results, references, 
 const NAMES = Object.keys(SECTIONS);
 let open = "";
 
-const KEYS = [["← →", "part before, part after (Live)"], ["↑ ↓", "through the list (Results)"], ["Enter", "look closer, ask"], ["O", "say OK"], ["N", "say NOK"],
-  ["M", "hide or show the mask (or tap the photo)"], ["Esc", "back to live, close"], ["1 2 3 4", "sections"], ["?", "this help"]];
+const KEYS = [
+  ["← →", "part before, part after (Live)"],
+  ["↑ ↓", "through the list (Results)"],
+  ["Enter", "look closer, ask"],
+  ["O", "say OK"],
+  ["N", "say NOK"],
+  ["M", "hide or show the mask (or tap the photo)"],
+  ["Esc", "back to live, close"],
+  ["1 2 3 4", "sections"],
+  ["?", "this help"],
+];
 
 function route() {
   const wanted = location.hash.slice(1);
@@ -43,10 +53,17 @@ function renderTop() {
   const recipe = (status.recipes || []).at(-1);
   const challenge = recipe && status.challenge?.[recipe.external_id];
   byId("chips").replaceChildren(
-    make("span", { class: "chip", data: { state: store.isAway ? "away" : status.state } }, store.isAway ? "away" : status.state),
-    recipe ? make("span", { class: "chip" }, `${recipe.external_id} · ${recipe.internal_id.slice(0, 8)}`) : "no recipe is ready",
-    challenge && challenge !== "none" ? station.challengeChip(challenge) : "",
-    status.is_simulating ? make("span", { class: "chip", data: { challenge: "pending" } }, "simulating") : "");
+    make(
+      "span",
+      { class: "chip", data: { state: store.isAway ? "away" : status.state } },
+      store.isAway ? "away" : status.state,
+    ),
+    recipe
+      ? make("span", { class: "chip" }, `${recipe.external_id} · ${recipe.internal_id.slice(0, 8)}`)
+      : "no recipe is ready",
+    challenge && challenge !== "none" ? challengeChip(challenge) : "",
+    status.is_simulating ? make("span", { class: "chip", data: { challenge: "pending" } }, "simulating") : "",
+  );
   renderConditions(status.conditions || []);
 }
 
@@ -54,7 +71,9 @@ function renderAway() {
   byId("away").hidden = !store.isAway;
   if (!store.isAway) return;
   const seconds = (performance.now() - store.heardAt) / 1000;
-  byId("away").textContent = store.heardAt ? `Station is away. Last heard of it ${age(seconds)}: nothing below is current.` : "Station is away. Nothing is known of it yet.";
+  byId("away").textContent = store.heardAt
+    ? `Station is away. Last heard of it ${age(seconds)}: nothing below is current.`
+    : "Station is away. Nothing is known of it yet.";
 }
 
 function renderConditions(conditions) {
@@ -63,22 +82,27 @@ function renderConditions(conditions) {
   const area = byId("conditions");
   if (area.dataset.key === key) return;
   area.dataset.key = key;
-  const button = isEngineer() && shown.some((one) => !one.is_acknowledged) ? make("button", { type: "button", id: "acknowledge", on: { click: acknowledge } }, "Acknowledge") : null;
-  area.replaceChildren(...(shown.length ? [make("ul", { class: "plain" }, shown.map(station.conditionLine)), button ?? ""] : []));
+  const press =
+    isEngineer() && shown.some((one) => !one.is_acknowledged)
+      ? button("Acknowledge", acknowledge, { id: "acknowledge" })
+      : null;
+  area.replaceChildren(
+    ...(shown.length ? [make("ul", { class: "plain" }, shown.map(station.conditionLine)), press ?? ""] : []),
+  );
 }
 
 async function acknowledge() {
   if (!(await confirmed("Acknowledge all conditions?", "Those whose cause is over disappear.", "Acknowledge"))) return;
-  try {
-    await post("/api/conditions/confirm", {});
-    await catchUp();
-  } catch (error) {
-    toast(error.message, { isError: true });
-  }
+  await run(() => post("/api/conditions/confirm", {}));
+  await catchUp();
 }
 
 function help() {
-  const list = make("dl", { class: "keys" }, KEYS.map(([key, text]) => [make("dt", {}, make("kbd", {}, key)), make("dd", {}, text)]));
+  const list = make(
+    "dl",
+    { class: "keys" },
+    KEYS.map(([key, text]) => [make("dt", {}, make("kbd", {}, key)), make("dd", {}, text)]),
+  );
   dialog("Keys", [list], [{ label: "Close", value: "", kind: "primary" }]);
 }
 

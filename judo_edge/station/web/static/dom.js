@@ -16,13 +16,22 @@ export function draw(tag, attributes = {}, ...children) {
 
 function filled(element, { on = {}, data = {}, ...attributes }, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : String(value));
+    if (value !== false && value !== null && value !== undefined)
+      element.setAttribute(name, value === true ? "" : String(value));
   }
   Object.assign(element.dataset, data);
   for (const [name, listener] of Object.entries(on)) element.addEventListener(name, listener);
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
+  element.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false)
+      .map(asNode),
+  );
   return element;
 }
+
+export const button = (label, click, attributes = {}) =>
+  make("button", { type: "button", ...attributes, on: { click } }, label);
 
 const asNode = (child) => (child instanceof Node ? child : document.createTextNode(String(child)));
 
@@ -36,11 +45,26 @@ export function put(element, key, build) {
   return true;
 }
 
-export const sign = (decision) => draw("svg", { class: "sign", "aria-hidden": "true" }, draw("use", { href: `#sign-${decision || "NONE"}` }));
+export const sign = (decision) =>
+  draw("svg", { class: "sign", "aria-hidden": "true" }, draw("use", { href: `#sign-${decision || "NONE"}` }));
 
 /** Say something for a moment; `action` is {label, run}. */
 export function toast(text, { isError = false, action = null } = {}) {
-  const button = action && make("button", { type: "button", on: { click: () => { item.remove(); action.run(); } } }, action.label);
+  const button =
+    action &&
+    make(
+      "button",
+      {
+        type: "button",
+        on: {
+          click: () => {
+            item.remove();
+            action.run();
+          },
+        },
+      },
+      action.label,
+    );
   const item = make("div", { class: isError ? "toast error" : "toast" }, make("span", {}, text), button);
   byId("toasts").append(item);
   while (byId("toasts").children.length > 4) byId("toasts").firstChild.remove();
@@ -55,11 +79,19 @@ export function dialog(title, children, buttons) {
     box.returnValue = "";
     box.onclose = () => resolve(box.returnValue);
     const row = buttons.map(({ label, value, kind = "" }) =>
-      make("button", { type: "button", class: kind, on: { click: () => box.close(value) } }, label));
+      make("button", { type: "button", class: kind, on: { click: () => box.close(value) } }, label),
+    );
     box.replaceChildren(make("h2", {}, title), ...children, make("div", { class: "row end" }, row));
     box.showModal();
   });
 }
 
 export const confirmed = async (title, text, label, kind = "primary") =>
-  (await dialog(title, [make("p", {}, text)], [{ label: "Cancel", value: "" }, { label, value: "yes", kind }])) === "yes";
+  (await dialog(
+    title,
+    [make("p", {}, text)],
+    [
+      { label: "Cancel", value: "" },
+      { label, value: "yes", kind },
+    ],
+  )) === "yes";

@@ -1,7 +1,19 @@
 // The section for the line: the newest verdict, or what is known of the part under way.
 
-import { byId, draw, make, put, sign, toast } from "/static/dom.js";
-import { WORDS, ageOf, band, clock, number, overlay, picture, pictures, review, reviewButtons, scoreBar } from "/static/parts.js";
+import { byId, make, put, sign, toast } from "/static/dom.js";
+import {
+  WORDS,
+  ageOf,
+  band,
+  clock,
+  overlay,
+  picture,
+  pictures,
+  review,
+  reviewButtons,
+  scoreBar,
+} from "/static/parts.js";
+import { renderCounters, renderLatency } from "/static/side.js";
 import { lastResult, store } from "/static/store.js";
 
 const PATIENCE = 250; // ms before a part under way takes the place of the verdict before it
@@ -16,7 +28,10 @@ let openPart = () => {};
 
 export function setUp(open) {
   openPart = open;
-  for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, () => { touched = performance.now(); });
+  for (const kind of ["pointerdown", "keydown"])
+    document.addEventListener(kind, () => {
+      touched = performance.now();
+    });
 }
 
 export function look(result) {
@@ -65,8 +80,13 @@ export function render() {
 
 function renderNothing() {
   const text = store.isAway ? "Station is away" : "Waiting for the first part";
-  put(byId("live-band"), text, () => make("div", { class: "band none" }, sign(""), make("div", { class: "word" }, text)));
-  put(byId("live-pictures"), "none", () => [picture("", "Part", "", null, null, ""), picture("", "Reference", "", null, null, "")]);
+  put(byId("live-band"), text, () =>
+    make("div", { class: "band none" }, sign(""), make("div", { class: "word" }, text)),
+  );
+  put(byId("live-pictures"), "none", () => [
+    picture("", "Part", "", null, null, ""),
+    picture("", "Reference", "", null, null, ""),
+  ]);
 }
 
 function renderResult(result) {
@@ -89,23 +109,52 @@ function noteOf(result) {
 /** What is known of a part before its verdict; drawn so that nobody takes it for one. */
 function renderJob(job) {
   const guess = job.verdict ? `looks ${WORDS[job.verdict] || job.verdict} so far` : "no verdict yet";
-  put(byId("live-band"), `${job.job_id} ${job.verdict}`, () => make("div", { class: "band working" }, sign(""),
-    make("div", { class: "word" }, "INSPECTING"),
-    make("div", { class: "about" }, make("div", { class: "part-id" }, job.part_id || "no part id"),
-      make("div", { class: "provisional" }, `provisional: ${guess}`), make("div", { class: "small age" }))));
+  put(byId("live-band"), `${job.job_id} ${job.verdict}`, () =>
+    make(
+      "div",
+      { class: "band working" },
+      sign(""),
+      make("div", { class: "word" }, "INSPECTING"),
+      make(
+        "div",
+        { class: "about" },
+        make("div", { class: "part-id" }, job.part_id || "no part id"),
+        make("div", { class: "provisional" }, `provisional: ${guess}`),
+        make("div", { class: "small age" }),
+      ),
+    ),
+  );
   byId("live-band").querySelector(".age").textContent = `for ${Math.round((performance.now() - job.since) / 1000)} s`;
   const cells = job.mask?.cells?.length || 0;
   put(byId("live-pictures"), `${job.job_id} ${cells}`, () => [
-    picture("", "Part", cells ? `provisional: ${cells} cells so far` : "under way", cells ? overlay(job.mask, true) : null, null, "inspecting …"),
+    picture(
+      "",
+      "Part",
+      cells ? `provisional: ${cells} cells so far` : "under way",
+      cells ? overlay(job.mask, true) : null,
+      null,
+      "inspecting …",
+    ),
     picture("", "Reference", "", null, null, ""),
   ]);
 }
 
 function renderPart(result) {
   const key = result ? JSON.stringify([result.result_id, result.review]) : "none";
-  put(byId("live-part"), key, () => (result ? [scoreBar(result, store.results), reviewButtons(result, judge),
-    make("button", { type: "button", class: "wide", on: { click: () => openPart(result) } }, make("span", {}, "Look closer, ask"), make("kbd", {}, "Enter"))]
-    : make("p", { class: "quiet" }, "Score and review follow with the verdict.")));
+  put(byId("live-part"), key, () =>
+    result
+      ? [
+          scoreBar(result, store.results),
+          reviewButtons(result, judge),
+          make(
+            "button",
+            { type: "button", class: "wide", on: { click: () => openPart(result) } },
+            make("span", {}, "Look closer, ask"),
+            make("kbd", {}, "Enter"),
+          ),
+        ]
+      : make("p", { class: "quiet" }, "Score and review follow with the verdict."),
+  );
 }
 
 /** Take a person's verdict, unless the part changed under the finger. */
@@ -116,54 +165,39 @@ function judge(result, decision) {
   return review(result, decision);
 }
 
-function renderCounters() {
-  const counters = store.status?.counters || {};
-  const decided = (counters.ok || 0) + (counters.nok || 0) + (counters.not_decidable || 0);
-  const share = decided ? `${((100 * (counters.ok || 0)) / decided).toFixed(1)} %` : "–";
-  put(byId("live-counters"), JSON.stringify(counters), () => [counter("Yield", share), counter("OK", counters.ok, "OK"), counter("NOK", counters.nok, "NOK"),
-    counter("Undecided", counters.not_decidable, "NOT_DECIDABLE"), counter("Late", counters.late), counter("Missed", (counters.missed || 0) + (counters.refused || 0))]);
-}
-
-const counter = (label, value, kind = "") => make("div", { class: `counter ${kind}` }, make("span", {}, label), make("b", {}, value ?? 0));
-
-/** Seconds from trigger to verdict of the last parts, one bar each. */
-function renderLatency() {
-  const results = store.results.slice(-100);
-  const latency = store.status?.latency || {};
-  put(byId("live-latency"), JSON.stringify([latency, lastResult()?.number]), () => make("div", {},
-    make("h3", {}, "Trigger to verdict, last 100"), latencyChart(results, latency), make("div", { class: "quiet small" }, latencyText(latency))));
-}
-
-const latencyText = (latency) =>
-  ["p50", "p99", "max"].filter((key) => latency[key] !== undefined).map((key) => `${key} ${number(latency[key], 3)} s`).join(" · ") || "no results yet";
-
-function latencyChart(results, latency) {
-  const top = Math.max(0.001, ...results.map((one) => one.total_seconds || 0)) * 1.05;
-  const bars = results.map((one, index) => {
-    const height = (40 * (one.total_seconds || 0)) / top;
-    return draw("rect", { x: index + 100 - results.length, y: 40 - height, width: 0.8, height, "data-decision": one.decision });
-  });
-  const y = 40 - (40 * (latency.p50 || 0)) / top;
-  const line = latency.p50 ? draw("line", { x1: 0, x2: 100, y1: y, y2: y, class: "median" }) : null;
-  return draw("svg", { class: "chart", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": latencyText(latency) }, bars, line);
-}
-
 function renderRejects() {
   const list = store.rejects.slice(0, 16);
   const key = JSON.stringify([list.map((one) => [one.number, one.photo]), chosen?.result_id]);
-  put(byId("live-rejects"), key, () => [make("h3", {}, "Last rejects"),
-    make("div", { class: "strip" }, list.length ? list.map(rejectButton) : make("p", { class: "quiet" }, "none"))]);
+  put(byId("live-rejects"), key, () => [
+    make("h3", {}, "Last rejects"),
+    make("div", { class: "strip" }, list.length ? list.map(rejectButton) : make("p", { class: "quiet" }, "none")),
+  ]);
 }
 
 function rejectButton(result) {
-  const attributes = { type: "button", class: "reject", "aria-pressed": String(chosen?.result_id === result.result_id), title: `${WORDS[result.decision]}: ${result.reason}` };
-  return make("button", { ...attributes, data: { decision: result.decision }, on: { click: () => look(result) } },
-    thumbnail(result), sign(result.decision), make("span", { class: "reject-text" }, result.part_id || `#${result.number}`));
+  const attributes = {
+    type: "button",
+    class: "reject",
+    "aria-pressed": String(chosen?.result_id === result.result_id),
+    title: `${WORDS[result.decision]}: ${result.reason}`,
+  };
+  return make(
+    "button",
+    { ...attributes, data: { decision: result.decision }, on: { click: () => look(result) } },
+    thumbnail(result),
+    sign(result.decision),
+    make("span", { class: "reject-text" }, result.part_id || `#${result.number}`),
+  );
 }
 
 export function thumbnail(result) {
   if (!result.photo) return make("span", { class: "thumb" });
-  const image = make("img", { class: "thumb", alt: "", loading: "lazy", src: `/api/results/${encodeURIComponent(result.result_id)}/photo?size=240` });
+  const image = make("img", {
+    class: "thumb",
+    alt: "",
+    loading: "lazy",
+    src: `/api/results/${encodeURIComponent(result.result_id)}/photo?size=240`,
+  });
   image.addEventListener("error", () => image.replaceWith(make("span", { class: "thumb" })));
   return image;
 }

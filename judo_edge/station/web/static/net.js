@@ -14,11 +14,19 @@ export const post = (path, body = {}) =>
   request(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 
 export const upload = (path, file) =>
-  request(path, { method: "POST", body: file, headers: { "Content-Type": file.type.startsWith("image/") ? file.type : "image/unknown" } });
+  request(path, {
+    method: "POST",
+    body: file,
+    headers: { "Content-Type": file.type.startsWith("image/") ? file.type : "image/unknown" },
+  });
 
 /** Yield the records of a streamed answer, one JSON a line. */
 export async function* lines(path, body) {
-  const answer = await fetched(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+  const answer = await fetched(path, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" },
+  });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -30,7 +38,10 @@ export async function* lines(path, body) {
   }
 }
 
-export const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== false && value !== null)).toString();
+export const query = (values) =>
+  new URLSearchParams(
+    Object.entries(values).filter(([, value]) => value !== "" && value !== false && value !== null),
+  ).toString();
 
 const request = async (path, options) => (await fetched(path, options)).json();
 

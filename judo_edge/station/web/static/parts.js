@@ -16,37 +16,73 @@ export function age(seconds) {
 }
 
 export const clock = (text) => new Date(text).toLocaleTimeString("en-GB");
-export const moment = (text) => (text ? new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" }) : "");
+export const moment = (text) =>
+  text ? new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" }) : "";
 export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
 /** The verdict in letters for two metres. */
 export function band(result, { note = "" } = {}) {
-  const facts = [`result ${result.number}`, `${number(result.total_seconds)} s`, result.is_simulated && "simulated", result.review && `reviewed: ${result.review}`];
-  return make("div", { class: "band", data: { decision: result.decision, simulated: Boolean(result.is_simulated) } },
+  const facts = [
+    `result ${result.number}`,
+    `${number(result.total_seconds)} s`,
+    result.is_simulated && "simulated",
+    result.review && `reviewed: ${result.review}`,
+  ];
+  return make(
+    "div",
+    { class: "band", data: { decision: result.decision, simulated: Boolean(result.is_simulated) } },
     sign(result.decision),
     make("div", { class: "word" }, WORDS[result.decision] || result.decision),
-    make("div", { class: "about" },
+    make(
+      "div",
+      { class: "about" },
       make("div", { class: "part-id" }, result.part_id || result.part || "no part id"),
       make("div", { class: "reason" }, result.reason || ""),
-      make("div", { class: "small" }, make("span", { class: "age" }, note || ageOf(result)), ...facts.filter(Boolean).map((fact) => ` · ${fact}`))));
+      make(
+        "div",
+        { class: "small" },
+        make("span", { class: "age" }, note || ageOf(result)),
+        ...facts.filter(Boolean).map((fact) => ` · ${fact}`),
+      ),
+    ),
+  );
 }
 
 /** Photo with its mask, and the reference that it was compared with. */
 export function pictures(result, { onShown = null } = {}) {
   const mask = result.mask && result.mask.cells?.length ? overlay(result.mask) : null;
   const count = result.mask?.cells?.length || 0;
-  const told = count ? `${count} marked cell${count > 1 ? "s" : ""} of ${result.mask.rows} × ${result.mask.cols}` : "no cell marked";
+  const told = count
+    ? `${count} marked cell${count > 1 ? "s" : ""} of ${result.mask.rows} × ${result.mask.cols}`
+    : "no cell marked";
   const base = `/api/results/${encodeURIComponent(result.result_id)}`;
   return [
-    picture(result.photo ? `${base}/photo?size=1280` : "", "Part", told, mask, onShown, stationNow() - Date.parse(result.created) < 3000 ? "photo follows" : "no photo kept"),
-    picture(result.reference_id ? `${base}/reference?size=1280` : "", "Reference", result.reference_id ? result.reference_id.slice(0, 12) : "none", null, null, "no reference"),
+    picture(
+      result.photo ? `${base}/photo?size=1280` : "",
+      "Part",
+      told,
+      mask,
+      onShown,
+      stationNow() - Date.parse(result.created) < 3000 ? "photo follows" : "no photo kept",
+    ),
+    picture(
+      result.reference_id ? `${base}/reference?size=1280` : "",
+      "Reference",
+      result.reference_id ? result.reference_id.slice(0, 12) : "none",
+      null,
+      null,
+      "no reference",
+    ),
   ];
 }
 
 /** A picture whose mask is laid over exactly the pixels of the photo. */
 export function picture(url, title, text, mask, onShown, placeholder = "no photo kept") {
   const frame = make("div", { class: "frame" });
-  const lacking = () => { frame.classList.add("empty"); frame.replaceChildren(mask || make("div", { class: "lacking" }, placeholder)); };
+  const lacking = () => {
+    frame.classList.add("empty");
+    frame.replaceChildren(mask || make("div", { class: "lacking" }, placeholder));
+  };
   if (url) {
     const image = make("img", { alt: title, decoding: "async", on: { error: lacking } });
     image.addEventListener("load", () => {
@@ -60,39 +96,91 @@ export function picture(url, title, text, mask, onShown, placeholder = "no photo
     lacking();
   }
   if (mask) frame.addEventListener("click", toggleMasks);
-  return make("figure", { class: "picture" }, make("div", { class: "stage" }, frame), make("figcaption", {}, make("b", {}, title), ` ${text}`));
+  return make(
+    "figure",
+    { class: "picture" },
+    make("div", { class: "stage" }, frame),
+    make("figcaption", {}, make("b", {}, title), ` ${text}`),
+  );
 }
 
 export const toggleMasks = () => document.body.classList.toggle("no-masks");
 
 export function overlay({ rows, cols, cells }, isProvisional = false) {
   const boxes = cells.map(([row, col]) => draw("rect", { x: col - 1, y: row - 1, width: 1, height: 1 }));
-  return draw("svg", { class: isProvisional ? "mask provisional" : "mask", viewBox: `0 0 ${cols} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" }, boxes);
+  return draw(
+    "svg",
+    {
+      class: isProvisional ? "mask provisional" : "mask",
+      viewBox: `0 0 ${cols} ${rows}`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    },
+    boxes,
+  );
 }
 
 /** Score against its threshold: the threshold stays in the middle, the scale follows the latest parts. */
 export function scoreBar(result, others = []) {
   if (result.score === null || result.score === undefined) {
-    return make("div", { class: "score" }, make("h3", {}, "Score"), make("p", { class: "quiet" }, "no score: nothing was compared"));
+    return make(
+      "div",
+      { class: "score" },
+      make("h3", {}, "Score"),
+      make("p", { class: "quiet" }, "no score: nothing was compared"),
+    );
   }
   const limit = result.threshold ?? 0;
-  const span = Math.max(0.5, ...[result, ...others].filter((one) => typeof one.score === "number" && (one.threshold ?? 0) === limit).map((one) => Math.abs(one.score - limit)));
+  const span = Math.max(
+    0.5,
+    ...[result, ...others]
+      .filter((one) => typeof one.score === "number" && (one.threshold ?? 0) === limit)
+      .map((one) => Math.abs(one.score - limit)),
+  );
   const at = Math.max(0, Math.min(100, 50 + (50 * (result.score - limit)) / (span * 1.1)));
-  const bar = draw("svg", { class: "score-bar", viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" },
-    draw("rect", { x: 0, y: 3, width: 50, height: 8, class: "good" }), draw("rect", { x: 50, y: 3, width: 50, height: 8, class: "bad" }),
+  const bar = draw(
+    "svg",
+    { class: "score-bar", viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" },
+    draw("rect", { x: 0, y: 3, width: 50, height: 8, class: "good" }),
+    draw("rect", { x: 50, y: 3, width: 50, height: 8, class: "bad" }),
     draw("rect", { x: 0, y: 3, width: at, height: 8, class: "fill", "data-decision": result.decision }),
-    draw("line", { x1: 50, x2: 50, y1: 0, y2: 14, class: "limit" }), draw("rect", { x: at - 0.6, y: 0, width: 1.2, height: 14, class: "needle" }));
-  const limitText = typeof result.threshold === "number" ? `threshold ${number(limit)}` : "no threshold: JUDO's words decided";
-  return make("div", { class: "score" }, make("h3", {}, "Score"), make("div", { class: "score-value" }, number(result.score)), bar, make("div", { class: "quiet" }, limitText));
+    draw("line", { x1: 50, x2: 50, y1: 0, y2: 14, class: "limit" }),
+    draw("rect", { x: at - 0.6, y: 0, width: 1.2, height: 14, class: "needle" }),
+  );
+  const limitText =
+    typeof result.threshold === "number" ? `threshold ${number(limit)}` : "no threshold: JUDO's words decided";
+  return make(
+    "div",
+    { class: "score" },
+    make("h3", {}, "Score"),
+    make("div", { class: "score-value" }, number(result.score)),
+    bar,
+    make("div", { class: "quiet" }, limitText),
+  );
 }
 
 /** Buttons of a person's verdict. */
 export function reviewButtons(result, judge = review) {
   const button = (decision, key) => {
     const isSame = result.decision === decision;
-    const label = result.decision === "NOT_DECIDABLE" ? `Say ${decision}` : isSame ? `Confirm ${decision}` : `Overrule: ${decision}`;
-    const attributes = { type: "button", class: `review ${decision}`, "aria-pressed": String(result.review === decision), "aria-keyshortcuts": key };
-    return make("button", { ...attributes, on: { click: () => judge(result, decision) } }, make("span", {}, label), make("kbd", {}, key));
+    const label =
+      result.decision === "NOT_DECIDABLE"
+        ? `Say ${decision}`
+        : isSame
+          ? `Confirm ${decision}`
+          : `Overrule: ${decision}`;
+    const attributes = {
+      type: "button",
+      class: `review ${decision}`,
+      "aria-pressed": String(result.review === decision),
+      "aria-keyshortcuts": key,
+    };
+    return make(
+      "button",
+      { ...attributes, on: { click: () => judge(result, decision) } },
+      make("span", {}, label),
+      make("kbd", {}, key),
+    );
   };
   return make("div", { class: "reviews" }, button("OK", "O"), button("NOK", "N"));
 }
@@ -103,7 +191,9 @@ export async function review(result, decision) {
     const changed = await post(`/api/results/${encodeURIComponent(result.result_id)}/review`, { decision });
     change(result.result_id, { review: changed.review || "" });
     result.review = changed.review || "";
-    const told = decision ? `${decision === result.decision ? "Confirmed" : "Said"} ${decision}: ${result.part_id || `result ${result.number}`}` : "Review taken back";
+    const told = decision
+      ? `${decision === result.decision ? "Confirmed" : "Said"} ${decision}: ${result.part_id || `result ${result.number}`}`
+      : "Review taken back";
     toast(told, { action: decision !== before ? { label: "Undo", run: () => review(result, before) } : null });
   } catch (error) {
     toast(error.message, { isError: true });
@@ -113,9 +203,19 @@ export async function review(result, decision) {
 /** A question about the part, and its answer as it comes. */
 export function askBox(result) {
   const answer = make("div", { class: "answer", role: "log", "aria-live": "polite" });
-  const input = make("input", { type: "text", name: "question", maxlength: 500, placeholder: "Ask JUDO about this part", "aria-label": "Question", autocomplete: "off" });
+  const input = make("input", {
+    type: "text",
+    name: "question",
+    maxlength: 500,
+    placeholder: "Ask JUDO about this part",
+    "aria-label": "Question",
+    autocomplete: "off",
+  });
   const button = make("button", { class: "primary" }, "Ask");
-  const submit = (event) => { event.preventDefault(); if (input.value.trim()) ask(result, input.value.trim(), answer, button); };
+  const submit = (event) => {
+    event.preventDefault();
+    if (input.value.trim()) ask(result, input.value.trim(), answer, button);
+  };
   return make("div", { class: "ask" }, make("form", { class: "row", on: { submit } }, input, button), answer);
 }
 
@@ -138,3 +238,13 @@ async function ask(result, question, answer, button) {
 
 export const isEngineer = () => store.me?.role === "engineer";
 export const isDialogOpen = () => byId("dialog").open;
+
+/** Do something, and say how it went. */
+export async function run(action, told = "") {
+  try {
+    await action();
+    if (told) toast(told);
+  } catch (error) {
+    toast(error.message, { isError: true });
+  }
+}

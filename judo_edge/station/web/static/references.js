@@ -1,6 +1,6 @@
 // The section of enrolled good parts: look, enrol, retire.
 
-import { byId, confirmed, make, toast } from "/static/dom.js";
+import { button, byId, confirmed, make, toast } from "/static/dom.js";
 import { get, post, query, upload } from "/static/net.js";
 import { isEngineer, moment } from "/static/parts.js";
 
@@ -26,16 +26,23 @@ export async function show() {
   }
 }
 
-export const hide = () => { isOpen = false; };
+export const hide = () => {
+  isOpen = false;
+};
 
 async function load() {
   const part = byId("references-part").value;
-  if (!part) return byId("references-cards").replaceChildren(make("p", { class: "quiet" }, "No recipe is known, so there is no part to enrol."));
+  if (!part)
+    return byId("references-cards").replaceChildren(
+      make("p", { class: "quiet" }, "No recipe is known, so there is no part to enrol."),
+    );
   try {
     const found = await get(`/api/references?${query({ part })}`);
     const shown = byId("references-retired").checked ? found : found.filter((one) => !one.retired);
     byId("references-state").textContent = `${found.filter((one) => !one.retired).length} in use`;
-    return byId("references-cards").replaceChildren(...(shown.length ? shown.map(card) : [make("p", { class: "quiet" }, "None enrolled yet.")]));
+    return byId("references-cards").replaceChildren(
+      ...(shown.length ? shown.map(card) : [make("p", { class: "quiet" }, "None enrolled yet.")]),
+    );
   } catch (error) {
     return toast(error.message, { isError: true });
   }
@@ -43,12 +50,24 @@ async function load() {
 
 function card(reference) {
   const { part, reference_id, source, enrolled, retired } = reference;
-  const button = isEngineer() && !retired ? make("button", { type: "button", on: { click: () => retire(reference) } }, "Retire") : null;
-  return make("article", { class: retired ? "card retired" : "card", data: { id: reference_id } },
-    make("img", { alt: `Reference ${source}`, loading: "lazy", src: `/api/reference-photo?${query({ part, reference_id, size: 640 })}` }),
-    make("div", { class: "card-text" }, make("b", {}, source || reference_id.slice(0, 12)),
-      make("span", { class: "quiet" }, retired ? `retired ${moment(retired)}` : `enrolled ${moment(enrolled)}`), make("code", {}, reference_id.slice(0, 12))),
-    button);
+  const press = isEngineer() && !retired ? button("Retire", () => retire(reference)) : null;
+  return make(
+    "article",
+    { class: retired ? "card retired" : "card", data: { id: reference_id } },
+    make("img", {
+      alt: `Reference ${source}`,
+      loading: "lazy",
+      src: `/api/reference-photo?${query({ part, reference_id, size: 640 })}`,
+    }),
+    make(
+      "div",
+      { class: "card-text" },
+      make("b", {}, source || reference_id.slice(0, 12)),
+      make("span", { class: "quiet" }, retired ? `retired ${moment(retired)}` : `enrolled ${moment(enrolled)}`),
+      make("code", {}, reference_id.slice(0, 12)),
+    ),
+    press,
+  );
 }
 
 async function enrol() {

@@ -1,8 +1,9 @@
 // The section of the station itself: state, recipes and their versions, challenge parts, processes, conditions.
 
-import { byId, confirmed, make, put, toast } from "/static/dom.js";
+import { button, byId, confirmed, dialog, make, put, toast } from "/static/dom.js";
 import { get, post } from "/static/net.js";
-import { isEngineer, moment, number } from "/static/parts.js";
+import { isEngineer, moment, number, run } from "/static/parts.js";
+import { recipePanel } from "/static/recipes.js";
 import { store } from "/static/store.js";
 
 let isOpen = false;
@@ -13,7 +14,9 @@ export async function show() {
   await load();
 }
 
-export const hide = () => { isOpen = false; };
+export const hide = () => {
+  isOpen = false;
+};
 
 async function load() {
   try {
@@ -28,15 +31,18 @@ function render() {
   const status = store.status;
   if (!status) return;
   byId("station-panels").classList.toggle("stale", store.isAway);
-  put(byId("station-panels"), "panels", () => ["state", "trigger", "you", "recipes", "processes", "conditions"].map((name) =>
-    make("div", { id: `panel-${name}`, class: name === "recipes" ? "panel full" : "panel" })));
+  put(byId("station-panels"), "panels", () =>
+    ["state", "trigger", "you", "processes", "conditions", "recipes"].map((name) =>
+      make("div", { id: `panel-${name}`, class: name === "recipes" ? "panel full" : "panel" }),
+    ),
+  );
   const { state, is_simulating, counters, num_waiting, last_number, latency } = status;
   const fill = (name, key, build) => put(byId(`panel-${name}`), JSON.stringify(key), build);
   fill("state", [state, is_simulating], () => statePanel(status));
   put(byId("state-figures"), JSON.stringify([counters, num_waiting, last_number, latency]), () => figures(status));
   fill("trigger", [], triggerPanel);
   fill("you", [], userPanel);
-  fill("recipes", [recipes, status.recipes, status.challenge], () => recipePanel(status));
+  fill("recipes", [recipes, status.recipes, status.challenge], () => recipePanel(status, recipes));
   fill("processes", status.processes, () => processPanel(status));
   fill("conditions", status.conditions, () => conditionPanel(status));
 }
@@ -44,91 +50,153 @@ function render() {
 const panel = (title, ...children) => [make("h2", {}, title), ...children];
 
 function statePanel(status) {
-  const act = (label, path, kind, question) => make("button", { type: "button", class: kind, on: { click: () => command(label, path, question) } }, label);
-  const buttons = isEngineer() ? make("div", { class: "row" },
-    act("Automatic", "/api/state/automatic", "primary", ""), act("Stop", "/api/state/stop", "", ""),
-    act("Reset", "/api/state/reset", "", "Waiting parts end without a verdict of the model, recipes are put away."),
-    act("Halt", "/api/state/halt", "danger", "Everything stops. Waiting parts end without a verdict of the model."),
-    make("button", { type: "button", "aria-pressed": String(Boolean(status.is_simulating)), on: { click: () => run(() => post("/api/simulate", { is_on: !status.is_simulating })) } },
-      status.is_simulating ? "Simulating: results are marked" : "Simulate")) : null;
-  return panel("State", make("div", { class: "state-word", data: { state: status.state } }, status.state), buttons,
-    make("dl", { class: "figures", id: "state-figures" }));
+  const act = (label, path, kind, question) => button(label, () => command(label, path, question), { class: kind });
+  const buttons = isEngineer()
+    ? make(
+        "div",
+        { class: "row" },
+        act("Automatic", "/api/state/automatic", "primary", ""),
+        act("Stop", "/api/state/stop", "", ""),
+        act("Reset", "/api/state/reset", "", "Waiting parts end without a verdict of the model, recipes are put away."),
+        act("Halt", "/api/state/halt", "danger", "Everything stops. Waiting parts end without a verdict of the model."),
+        button(
+          status.is_simulating ? "Simulating: results are marked" : "Simulate",
+          () => run(() => post("/api/simulate", { is_on: !status.is_simulating })),
+          { "aria-pressed": String(Boolean(status.is_simulating)) },
+        ),
+      )
+    : null;
+  return panel(
+    "State",
+    make("div", { class: "state-word", data: { state: status.state } }, status.state),
+    buttons,
+    make("dl", { class: "figures", id: "state-figures" }),
+  );
 }
 
 function figures(status) {
   const counters = status.counters || {};
-  return pairs([["Waiting", status.num_waiting], ["Triggers", counters.triggers], ["Missed", counters.missed], ["Refused", counters.refused], ["Late", counters.late],
-    ["Last result", status.last_number], ["p50", `${number(status.latency?.p50, 3)} s`], ["p99", `${number(status.latency?.p99, 3)} s`]]);
+  return pairs([
+    ["Waiting", status.num_waiting],
+    ["Triggers", counters.triggers],
+    ["Missed", counters.missed],
+    ["Refused", counters.refused],
+    ["Late", counters.late],
+    ["Last result", status.last_number],
+    ["p50", `${number(status.latency?.p50, 3)} s`],
+    ["p99", `${number(status.latency?.p99, 3)} s`],
+  ]);
 }
 
 const pairs = (list) => list.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value ?? 0)]);
 
 function triggerPanel() {
-  const part = make("input", { type: "text", name: "part_id", maxlength: 200, placeholder: "Part id (may be empty)", "aria-label": "Part id", autocomplete: "off" });
+  const part = make("input", {
+    type: "text",
+    name: "part_id",
+    maxlength: 200,
+    placeholder: "Part id (may be empty)",
+    "aria-label": "Part id",
+    autocomplete: "off",
+  });
   const submit = (event) => {
     event.preventDefault();
     run(async () => {
-      await post("/api/trigger", { part_id: part.value.trim(), key: crypto.randomUUID?.() || `${Date.now()}-${Math.random()}` });
+      await post("/api/trigger", {
+        part_id: part.value.trim(),
+        key: crypto.randomUUID?.() || `${Date.now()}-${Math.random()}`,
+      });
       part.value = "";
       location.hash = "#live";
     });
   };
-  return panel("Trigger by hand", make("form", { class: "row", id: "trigger-form", on: { submit } }, part, make("button", { class: "primary" }, "Inspect a part")));
-}
-
-function recipePanel(status) {
-  const rows = recipes.map((recipe) => {
-    const isPrepared = status.recipes?.some((one) => one.internal_id === recipe.internal_id) || false;
-    const buttons = isEngineer() ? [
-      isPrepared ? make("button", { type: "button", on: { click: () => run(() => post("/api/recipes/unprepare", { external_id: recipe.external_id })) } }, "Put away")
-        : make("button", { type: "button", on: { click: () => prepare(recipe) } }, "Make ready"),
-      isPrepared ? make("button", { type: "button", on: { click: () => run(() => post("/api/recipes/challenge", { external_id: recipe.external_id }), "Challenge parts are judged") } }, "Challenge now") : null] : [];
-    return make("tr", { class: isPrepared ? "prepared" : "" }, make("td", {}, make("b", {}, recipe.external_id)), make("td", {}, make("code", {}, recipe.internal_id.slice(0, 8))),
-      make("td", {}, recipe.bundle), make("td", {}, `${recipe.reference_ids.length}`), make("td", {}, recipe.decision_version ?? "JUDO's words"), make("td", {}, recipe.signer || "–"), make("td", {}, moment(recipe.created)),
-      make("td", {}, isPrepared ? challengeChip(status.challenge?.[recipe.external_id]) : ""), make("td", { class: "actions" }, buttons.filter(Boolean)));
-  });
-  const head = ["Recipe", "Version", "Bundle", "References", "Decision", "Signed by", "Made", "Challenge", ""];
-  return panel("Recipes, and earlier versions to go back to", make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", {}, text)))), make("tbody", {}, rows))));
-}
-
-export const challengeChip = (state) => make("span", { class: "chip", data: { challenge: state || "none" } }, { passed: "challenge passed", failed: "challenge FAILED", pending: "challenge pending" }[state] || "no challenge");
-
-async function prepare(recipe) {
-  const text = `${recipe.external_id}, version ${recipe.internal_id.slice(0, 8)}, will judge the next parts. Challenge parts are judged again first.`;
-  if (await confirmed("Make this version ready?", text, "Make ready")) await run(() => post("/api/recipes/prepare", { external_id: recipe.external_id, internal_id: recipe.internal_id }), "Ready");
+  return panel(
+    "Trigger by hand",
+    make(
+      "form",
+      { class: "row", id: "trigger-form", on: { submit } },
+      part,
+      make("button", { class: "primary" }, "Inspect a part"),
+    ),
+  );
 }
 
 function processPanel(status) {
-  const rows = (status.processes || []).map((one) => make("tr", { data: { process: one.state } }, make("td", {}, make("b", {}, one.name)), make("td", {}, make("span", { class: "chip", data: { process: one.state } }, one.state)),
-    make("td", {}, `${one.restarts || 0} restarts`), make("td", { class: "quiet" }, one.detail || "")));
-  return panel("Processes", make("table", {}, make("tbody", {}, rows)), rows.length ? null : make("p", { class: "quiet" }, "none told"));
+  const rows = (status.processes || []).map((one) =>
+    make(
+      "tr",
+      { data: { process: one.state } },
+      make("td", {}, make("b", {}, one.name)),
+      make("td", {}, make("span", { class: "chip", data: { process: one.state } }, one.state)),
+      make("td", {}, `${one.restarts || 0} restarts`),
+      make("td", { class: "quiet" }, one.detail || ""),
+      make("td", { class: "actions" }, one.role === "camera" ? button("Look", () => lookThrough(one.name)) : null),
+    ),
+  );
+  return panel(
+    "Processes",
+    make("table", {}, make("tbody", {}, rows)),
+    rows.length ? null : make("p", { class: "quiet" }, "none told"),
+  );
+}
+
+/** Show a camera's newest photo, whatever it was taken for. */
+function lookThrough(name) {
+  const image = make("img", {
+    class: "look",
+    alt: `Newest photo of ${name}`,
+    src: `/api/live/${encodeURIComponent(name)}?at=${Date.now()}`,
+  });
+  image.addEventListener("error", () =>
+    image.replaceWith(make("p", { class: "quiet" }, "The camera has no photo yet.")),
+  );
+  dialog(`Camera ${name}`, [image], [{ label: "Close", value: "", kind: "primary" }]);
 }
 
 function conditionPanel(status) {
   const items = (status.conditions || []).map(conditionLine);
-  return panel("Conditions", items.length ? make("ul", { class: "plain" }, items) : make("p", { class: "quiet" }, "Nothing is wrong."));
+  return panel(
+    "Conditions",
+    items.length ? make("ul", { class: "plain" }, items) : make("p", { class: "quiet" }, "Nothing is wrong."),
+  );
 }
 
-export const conditionLine = (one) => make("li", { class: "condition", data: { severity: one.severity >= 700 ? "error" : one.severity >= 400 ? "warning" : "information", active: Boolean(one.is_active ?? true) } },
-  make("b", {}, one.name), ` ${one.text} `, make("span", { class: "small" }, one.is_active === false ? "over, to be acknowledged" : `since ${moment(one.since)}${one.is_acknowledged ? ", acknowledged" : ""}`));
+export const conditionLine = (one) =>
+  make(
+    "li",
+    {
+      class: "condition",
+      data: {
+        severity: one.severity >= 700 ? "error" : one.severity >= 400 ? "warning" : "information",
+        active: Boolean(one.is_active ?? true),
+      },
+    },
+    make("b", {}, one.name),
+    ` ${one.text} `,
+    make(
+      "span",
+      { class: "small" },
+      one.is_active === false
+        ? "over, to be acknowledged"
+        : `since ${moment(one.since)}${one.is_acknowledged ? ", acknowledged" : ""}`,
+    ),
+  );
 
 function userPanel() {
-  const out = async () => { await post("/logout"); location.assign("/login"); };
-  return panel("You", make("p", { class: "you" }, make("b", {}, store.me.name), `, ${store.me.role}`), make("button", { type: "button", id: "sign-out", on: { click: () => run(out) } }, "Sign out"));
+  const out = async () => {
+    await post("/logout");
+    location.assign("/login");
+  };
+  return panel(
+    "You",
+    make("p", { class: "you" }, make("b", {}, store.me.name), `, ${store.me.role}`),
+    button("Sign out", () => run(out), { id: "sign-out" }),
+  );
 }
 
 async function command(label, path, question) {
   if (question && !(await confirmed(`${label} the station?`, question, label, "danger"))) return;
   await run(() => post(path, {}), `${label}: done`);
-}
-
-async function run(action, told = "") {
-  try {
-    await action();
-    if (told) toast(told);
-  } catch (error) {
-    toast(error.message, { isError: true });
-  }
 }
 
 export function onEvent(what) {

@@ -35,14 +35,17 @@ export async function start() {
 
 /** Fetch what was missed: status, and results by number. */
 export function catchUp() {
-  fetching ??= fetchMissed().finally(() => { fetching = null; });
+  fetching ??= fetchMissed().finally(() => {
+    fetching = null;
+  });
   return fetching;
 }
 
 async function fetchMissed() {
   try {
     noteStatus(await get("/api/status"));
-    if (lastResult() && (store.status.last_number || 0) < lastResult().number) Object.assign(store, { results: [], rejects: [] }); // another ledger
+    if (lastResult() && (store.status.last_number || 0) < lastResult().number)
+      Object.assign(store, { results: [], rejects: [] }); // another ledger
     const after = lastResult()?.number ?? 0;
     if (!after) {
       (await get(`/api/results?${query({ newest_first: true, limit: 100 })}`)).reverse().forEach(insert);
@@ -61,7 +64,9 @@ async function fetchMissed() {
 /** Fetch results behind a number; far behind, only the newest. */
 async function fetchAfter(after) {
   const isFar = store.status.last_number - after > KEPT;
-  const found = await get(`/api/results?${query(isFar ? { newest_first: true, limit: KEPT } : { after, limit: KEPT })}`);
+  const found = await get(
+    `/api/results?${query(isFar ? { newest_first: true, limit: KEPT } : { after, limit: KEPT })}`,
+  );
   (isFar ? found.reverse() : found).forEach(insert);
 }
 
@@ -90,11 +95,29 @@ function noteNumber(event) {
 }
 
 const acts = {
-  present: () => { lastEvent = 0; store.heardAt = performance.now(); setAway(false); catchUp(); },
-  away: (status) => { if (!store.status && status.state) store.status = status; setAway(true); },
-  "signed-out": () => { source.close(); location.assign("/login"); },
+  present: () => {
+    lastEvent = 0;
+    store.heardAt = performance.now();
+    setAway(false);
+    catchUp();
+  },
+  away: (status) => {
+    if (!store.status && status.state) store.status = status;
+    setAway(true);
+  },
+  "signed-out": () => {
+    source.close();
+    location.assign("/login");
+  },
   heartbeat: noteStatus,
-  "job-started": (data) => store.jobs.set(data.job_id, { job_id: data.job_id, part_id: data.part_id || "", since: performance.now(), verdict: "", mask: null }),
+  "job-started": (data) =>
+    store.jobs.set(data.job_id, {
+      job_id: data.job_id,
+      part_id: data.part_id || "",
+      since: performance.now(),
+      verdict: "",
+      mask: null,
+    }),
   progress: (data) => noteProgress(data),
   result: (data) => insert(data),
   evidence: ({ result_id, photo, mask_file }) => change(result_id, { photo: photo || "", mask_file: mask_file || "" }),
@@ -122,7 +145,11 @@ function noteProgress({ job_id, event, value, decision }) {
   if (!job) return;
   if (event === "verdict?") job.verdict = value ?? decision;
   if (event === "mask") job.mask = value;
-  if (event === "cells") job.mask = { ...(job.mask || lastResult()?.mask || { rows: 16, cols: 16 }), cells: [...(job.mask?.cells || []), ...value] };
+  if (event === "cells")
+    job.mask = {
+      ...(job.mask || lastResult()?.mask || { rows: 16, cols: 16 }),
+      cells: [...(job.mask?.cells || []), ...value],
+    };
 }
 
 /** Put a result in its place; the same number again replaces it. */
@@ -143,7 +170,8 @@ function insertReject(result) {
 }
 
 export function change(resultId, values) {
-  for (const result of new Set([...store.results, ...store.rejects])) if (result.result_id === resultId) Object.assign(result, values);
+  for (const result of new Set([...store.results, ...store.rejects]))
+    if (result.result_id === resultId) Object.assign(result, values);
   tell("changed", resultId);
 }
 

@@ -158,6 +158,23 @@ def test_photos_come_small_and_may_be_kept(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_newest_photo_of_a_camera_is_sent_as_it_is(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def newest(camera: str) -> bytes:
+        return {"top": b"a jpeg"}.get(camera, b"")
+
+    async def run() -> None:
+        async with site.client("ole") as client:
+            assert (await client.get("/api/live/top")).status_code == 404
+            site.station.live = newest  # type: ignore[method-assign]
+            answer = await client.get("/api/live/top")
+            assert (answer.content, answer.headers["content-type"]) == (b"a jpeg", "image/jpeg")
+            assert answer.headers["cache-control"] == "no-store"
+
+    asyncio.run(run())
+
+
 def test_an_upload_must_be_a_photo_and_its_name_is_made_plain(tmp_path: Path) -> None:
     site = Site(tmp_path)
 
