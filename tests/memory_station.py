@@ -383,7 +383,7 @@ async def _obey(station: MemoryStation) -> None:
         elif word == "back":
             station.is_away = False
         elif word == "warn":
-            station.conditions = (warning(text=rest),)
+            station.conditions = (warning(text=rest),) if rest else ()
         elif word == "pause":
             station.seconds = float(rest)
 

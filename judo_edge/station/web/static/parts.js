@@ -63,7 +63,7 @@ export function pictures(result, { onShown = null } = {}) {
       told,
       mask,
       onShown,
-      stationNow() - Date.parse(result.created) < 3000 ? "photo follows" : "no photo kept",
+      !result.code && stationNow() - Date.parse(result.created) < 3000 ? "photo follows" : "no photo kept",
     ),
     picture(
       result.reference_id ? `${base}/reference?size=1280` : "",

@@ -122,21 +122,23 @@ function triggerPanel() {
 }
 
 function processPanel(status) {
-  const rows = (status.processes || []).map((one) =>
-    make(
-      "tr",
-      { data: { process: one.state } },
-      make("td", {}, make("b", {}, one.name)),
-      make("td", {}, make("span", { class: "chip", data: { process: one.state } }, one.state)),
-      make("td", {}, `${one.restarts || 0} restarts`),
-      make("td", { class: "quiet" }, one.detail || ""),
-      make("td", { class: "actions" }, one.role === "camera" ? button("Look", () => lookThrough(one.name)) : null),
-    ),
-  );
+  const rows = (status.processes || []).map(processRow);
   return panel(
     "Processes",
-    make("table", {}, make("tbody", {}, rows)),
-    rows.length ? null : make("p", { class: "quiet" }, "none told"),
+    rows.length ? make("table", {}, make("tbody", {}, rows)) : make("p", { class: "quiet" }, "none told"),
+  );
+}
+
+function processRow(one) {
+  const restarts = one.restarts ? `started again ${one.restarts} ×` : "";
+  const about = [restarts, one.detail].filter(Boolean).join(" · ");
+  const look = one.role === "camera" ? button("Look", () => lookThrough(one.name)) : null;
+  return make(
+    "tr",
+    {},
+    make("td", {}, make("b", {}, one.name), make("span", { class: "small quiet" }, about)),
+    make("td", {}, make("span", { class: "chip", data: { process: one.state } }, one.state)),
+    make("td", { class: "actions" }, look),
   );
 }
 
