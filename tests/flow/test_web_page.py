@@ -66,7 +66,7 @@ window.EventSource = class extends EventSource {
 };
 """
 MARKS = """async () => {
-  const [result] = await (await fetch('/api/results')).json();
+  const [result] = await (await fetch('/api/results?newest_first=1')).json();
   const marks = performance.getEntriesByType('mark').map((one) => [one.name.split(' ')[0], one.startTime]);
   const { verdict, shown } = Object.fromEntries(marks);
   return { event: shown - verdict, made: performance.timeOrigin + shown - Date.parse(result.created) };
@@ -172,6 +172,11 @@ def trigger(page: Any, part_id: str) -> None:
     page.wait_for_selector("#live:not([hidden])")
 
 
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression holds; the browser's own way to wait would need `eval` in the page."""
+    wait_for(lambda: page.evaluate(expression))
+
+
 def press_until(page: Any, key: str, selector: str) -> None:
     """Press a key until it did something: a part that has only just come takes no verdict of a person."""
     end = time.monotonic() + 30
@@ -195,7 +200,7 @@ def test_a_nok_with_its_mask_a_review_and_a_question(
         plant.script.outcomes = [BAD]
         trigger(page, "SN-1")
         assert "a scratch" in band(page, "SN-1", "NOK").inner_text()
-        page.wait_for_function("performance.getEntriesByType('mark').some((one) => one.name.startsWith('shown'))")
+        until(page, "performance.getEntriesByType('mark').some((one) => one.name.startsWith('shown'))")
         assert page.locator("#live-pictures .mask rect").count() == 3
         seen = page.evaluate(MARKS)
         told = f"{seen['made']:.0f} ms after the verdict, {seen['event']:.0f} ms after its event"
@@ -210,7 +215,7 @@ def test_a_nok_with_its_mask_a_review_and_a_question(
         page.fill("#results-detail [name=question]", "Where is it?")
         page.keyboard.press("Enter")
         page.wait_for_selector(".reply:has-text('You asked: Where is it?')")
-        stored = page.evaluate("async () => (await (await fetch('/api/results')).json())[0]")
+        stored = page.evaluate("async () => (await (await fetch('/api/results?newest_first=1')).json())[0]")
         assert (stored["decision"], stored["review"]) == ("NOK", "OK")
 
 
@@ -224,7 +229,7 @@ def test_a_reference_is_enrolled_and_retired(plant: Plant, page: Any) -> None:
         file = {"name": f"golden {HOSTILE}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
         page.set_input_files("#references-file", file)
         card = page.wait_for_selector("article.card")
-        page.wait_for_function("document.querySelector('article.card img').naturalWidth > 0")
+        until(page, "document.querySelector('article.card img').naturalWidth > 0")
         assert "<" not in card.inner_text() and page.title() != "owned"
         plant.complaints = ["400 (Bad Request)"]
         page.set_input_files("#references-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"no photo"})
