@@ -7,7 +7,7 @@ BENCH ?= build/figures
 DATA ?=
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test equality bindings node check bench recipes decision nano clean
+.PHONY: demo test equality bindings node check bench recipes decision nano chaos soak-camera clean
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,15 @@ bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the
 
 node:  ## an OPC UA client of another stack, for the tests; without npm or network those skip
 	-test ! -f tests/node/package.json || npm install --prefix tests/node --no-audit --no-fund --loglevel=error
+
+TRIGGERS ?= 10000
+SEED ?= 1
+chaos: $(BIN)/.ready  ## a station under random faults: every trigger has exactly one verdict, none is OK by fault
+	$(BIN)/python -m tests.chaos --triggers $(TRIGGERS) --seed $(SEED)
+
+SECONDS ?= 600
+soak-camera: $(BIN)/.ready  ## a GigE Vision camera, simulated by libaravis: every frame accounted for, memory flat
+	$(BIN)/python -m tests.tools.stream_soak --seconds $(SECONDS)
 
 check: $(BIN)/.ready  ## style, types, layers
 	$(BIN)/ruff check .
