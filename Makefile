@@ -31,7 +31,7 @@ bindings: $(BIN)/.ready  ## TensorRT's Python names of several versions, for the
 	-$(BIN)/python -m tests.tools.bindings
 
 node:  ## an OPC UA client of another stack, for the tests; without npm or network those skip
-	-test ! -f tests/node/package.json || npm install --prefix tests/node --no-audit --no-fund --loglevel=error
+	-test ! -f tests/node/package.json || npm install --prefix tests/node --no-package-lock --no-audit --no-fund --loglevel=error
 
 TRIGGERS ?= 10000
 SEED ?= 1
