@@ -126,11 +126,11 @@ class Challenge:
 
     def _state(self, recipe: Recipe) -> Literal["passed", "pending", "failed", "none"]:
         run = self._records.of(recipe.external_id).run_of(recipe.internal_id)
-        if run is not None and run.state == "none":
+        if run is not None and run.state != "none":
+            return run.state if self._is_current(run) else "pending"
+        if run is not None and _key(recipe) in self._judged and self._is_current(run):
             return "pending" if self._table.is_required else "none"
-        if run is not None and self._is_current(run):
-            return run.state
-        return "none" if run is None and self._has_none(recipe.external_id) else "pending"
+        return "none" if self._has_none(recipe.external_id) else "pending"
 
     def _is_current(self, run: ChallengeRun) -> bool:
         """Tell whether an outcome is of this shift; without shifts every outcome is."""

@@ -1,4 +1,4 @@
-"""How triggers become jobs: refused or written down, never half; the same key is the same job.
+"""How triggers become jobs: refused or written down, never half; the same key is the same job, and never another part's.
 
 A trigger is answered when its job is on the disk. A caller that hangs up in the meantime changes nothing.
 """
@@ -24,8 +24,10 @@ from judo_edge.station.workers import Spooled
 if TYPE_CHECKING:
     from judo_edge.station.hub.base import StationBase
 
-CLOSING = -40
-"""Number of the StationError while the station is being stopped."""
+CLOSING, KEY_USED, TOO_LONG = -40, -47, -48
+"""Numbers of the StationErrors: the station is being stopped; the key is another part's; a text is too long."""
+MAX_TEXT = 300
+"""Characters of each text of a trigger; a camera's come from names of files."""
 MAX_MISSED = 100
 """Missed frames that get a verdict each; what a counter skips beyond that is only counted."""
 INTERNAL_SECONDS = 60.0
@@ -92,7 +94,12 @@ class Accepting:
         if task is None:
             task = self._by_key[request.key] = self._station.flow.spawn(self._counted(request, accept))
             task.add_done_callback(lambda _: self._by_key.pop(request.key, None))
-        return await asyncio.shield(task)
+        job = await asyncio.shield(task)
+        if differing := _differing(request, job.request):
+            found = f"key {request.key!r} was used for a part with another {differing}"
+            self._station.count("refused", 1, request.origin, found)
+            raise StationError(found, "a new key for every part", "make keys unique, also over restarts", KEY_USED)
+        return job
 
     async def _counted(self, request: JobRequest, accept: Callable[[], Awaitable[Job]]) -> Job:
         """Accept a trigger; what is refused is counted, unless its caller will offer it again."""
@@ -100,6 +107,7 @@ class Accepting:
             return known
         try:
             self._check_open()
+            _check_lengths(request)
             return await accept()
         except _KnownError as known_already:
             return known_already.job
@@ -225,6 +233,21 @@ class Accepting:
     def _check_open(self) -> None:
         if self._station.flow.is_closing:
             raise StationError("the station is being stopped", "a running station", "wait until it is back", CLOSING)
+
+
+def _differing(request: JobRequest, known: JobRequest) -> str:
+    """Return what of a trigger shows that its key was used for another part; empty where it is the same one again."""
+    if (request.origin == "camera") != (known.origin == "camera"):
+        return "origin"
+    names = ("part_id", "meas_id", "product_id", "recipe", "camera") if request.origin != "camera" else ()
+    return next((name for name in names if getattr(request, name) not in ("", getattr(known, name))), "")
+
+
+def _check_lengths(request: JobRequest) -> None:
+    names = ("part_id", "meas_id", "product_id", "recipe", "camera", "key")
+    longest = max(names, key=lambda name: len(getattr(request, name)))
+    if request.origin != "camera" and (length := len(getattr(request, longest))) > MAX_TEXT:
+        raise StationError(f"a {longest} of {length} characters", f"at most {MAX_TEXT}", "shorten it", TOO_LONG)
 
 
 def _moment_of(spooled: Spooled, now: float) -> float:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from judo_edge.core import Decision
-from judo_edge.errors import InputError, StationError
+from judo_edge.errors import InputError, JudoEdgeError, StationError, first_line
 from judo_edge.station.hub.base import StationBase
 from judo_edge.station.ledger import reading, writing
-from judo_edge.station.results import EventKind, ReferenceInfo, Result, ResultQuery
+from judo_edge.station.results import EventKind, ReferenceInfo, Result, ResultQuery, Severity
 
 NO_RESULT, NO_PHOTO = -14, -15
 """Numbers of the StationErrors for a result that is not known, or whose photo is not kept."""
@@ -104,11 +104,23 @@ class People(StationBase):
         }  # fmt: skip
         self.audit(user, change, data)
         self.broadcaster.publish(EventKind.REFERENCES, data)
-        for recipe in self.recipe_book.prepared():
-            if recipe.part == info.part:
-                fresh = await self.prepare_now(recipe.external_id, "")
-                await self.recipe_book.choose(recipe.external_id, "", is_last=False)
-                self.broadcaster.publish(EventKind.RECIPE_PREPARED, fresh.model_dump(mode="json"))
+        for external_id in list(self.recipe_book.wanted):
+            if self.recipe_book.tables[external_id].part == info.part:
+                await self._prepared_anew(external_id, is_outdated=change == "retired")
+
+    async def _prepared_anew(self, external_id: str, is_outdated: bool) -> None:
+        """Prepare the newest version; where that fails, one that a person took a reference from judges no more."""
+        before = {one.external_id: one for one in self.recipe_book.prepared()}.get(external_id)
+        try:
+            fresh = await self.prepare_now(external_id, "")
+        except JudoEdgeError as error:
+            if is_outdated and before:
+                self.recipe_book.drop(external_id)
+                self.put_away(before)
+            self.tell(f"recipe.{external_id}", Severity.ERROR, first_line(error))
+            raise
+        await self.recipe_book.choose(external_id, "", is_last=False)
+        self.broadcaster.publish(EventKind.RECIPE_PREPARED, fresh.model_dump(mode="json"))
 
 
 def _no_result(result_id: str) -> StationError:

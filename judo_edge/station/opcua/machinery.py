@@ -14,11 +14,13 @@ from judo_edge.station.opcua.configurations import configuration_id
 from judo_edge.station.opcua.records import machinery_from_result
 from judo_edge.station.opcua.space import OWN, Space, structure, uint32
 from judo_edge.station.opcua.types import id_of
-from judo_edge.station.results import Result, ResultQuery
+from judo_edge.station.results import CHALLENGE, Result, ResultQuery
 from judo_edge.station.users import Role
 
 UNKNOWN_RESULT = -43
 """Error of one result id that the station does not know."""
+_LOOKED_AT = 100
+"""Results among which the latest of a part of the line is looked for: challenge parts are judged in a row."""
 _NODE = ua.NodeId("MachineryResults", OWN)
 _V = ua.VariantType
 
@@ -81,10 +83,11 @@ class MachineryResults:
         return machinery_from_result(result, self._configuration)
 
     async def _get_latest(self, timeout: int) -> Sequence[ua.Variant]:
-        found = await self._space.station.results(ResultQuery(newest_first=True, limit=1))
-        if not found:
+        found = await self._space.station.results(ResultQuery(newest_first=True, limit=_LOOKED_AT))
+        latest = next((one for one in found if one.origin != CHALLENGE), None)
+        if latest is None:
             raise StationError("no result yet", "a job first", number=-45)
-        return (self._space.handles.new(), structure(self._record(found[0])))
+        return (self._space.handles.new(), structure(self._record(latest)))
 
     async def _by_id(self, result_id: Any, timeout: int) -> Sequence[ua.Variant]:
         found = await self._space.station.result(id_of(result_id))

@@ -165,10 +165,10 @@ class OpcuaServer:
     async def _resync(self, status: Status) -> None:
         if self._last is None or status.last_number < self._last:
             self._last = status.last_number
+        await self._results_until(status.last_number)  # before Ready: a PLC must not take one for the next part's
         await self._show(status)
         await self._states.show(status)
         await self._recipes.show(await self._station.recipes())
-        await self._results_until(status.last_number)
 
     async def _away(self) -> None:
         await self._states.show_away()
@@ -234,8 +234,8 @@ class OpcuaServer:
     async def _publish(self, result: Result) -> None:
         self._last = result.number
         await self._results.show(result)
-        await self._machinery.show(result)
         if result.origin != CHALLENGE:  # a PLC must not take a master's verdict for that of the part before it
+            await self._machinery.show(result)
             await self._tags.show_result(result)
         fields = events.fields_of_result(self._results.record(result))
         words = f"{result.decision.value}: {result.reason}"

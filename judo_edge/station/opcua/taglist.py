@@ -4,7 +4,9 @@ Handshake: write TriggerPartId (and TriggerMeasId), then Trigger true; TriggerAc
 refused, and false again when Trigger is false. Ok, Nok and NotDecidable are false from the trigger on until all fields
 of a result are written; then Done toggles. A refused trigger has no result: Error and NotDecidable are raised,
 ErrorCode says why, ResultId is empty, and Done toggles too, so every trigger has its answer. Ok is only ever true with
-Error false. Write a result's id to Ack when it was read; Overwritten counts results that were replaced before that.
+Error and Simulated false. Where a part is triggered before the one before it has its answer, Busy stays true, answers
+come in any order, and PartId tells whose one is. Write a result's id to Ack when it was read; Overwritten counts
+results that were replaced before that.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ TAGS = (
     Tag("Nok", _V.Boolean, "The part is bad"),
     Tag("NotDecidable", _V.Boolean, "Nothing could be found out: treat the part as bad"),
     Tag("Error", _V.Boolean, "Something was wrong with the inspection or the trigger, see ErrorCode"),
+    Tag("Simulated", _V.Boolean, "The result is only for trying, see SimulationMode; Ok then stays false"),
     Tag("ErrorCode", _V.Int32, "0; above 0 why the part could not be inspected; below 0 why the trigger was refused"),
     Tag("Number", _V.UInt32, "Counts results, also over restarts; a gap means that results were missed"),
     Tag("PartId", _V.String, "Serial number that the trigger gave"),
@@ -61,13 +64,15 @@ TAGS = (
 
 
 def fields_of_result(result: Result) -> dict[str, Any]:
-    """Return the tags of a result; nothing but an inspected, completed part that is OK sets Ok."""
+    """Return the tags of a result; nothing but an inspected, completed part of the line that is OK sets Ok."""
     is_sound = result.code is Code.INSPECTED and result.state is ResultState.COMPLETED
-    is_ok, is_nok = result.decision is Decision.OK and is_sound, result.decision is Decision.NOK
+    is_ok = result.decision is Decision.OK and is_sound and not result.is_simulated
+    is_nok = result.decision is Decision.NOK
     return {
         "Nok": is_nok,
         "NotDecidable": not is_ok and not is_nok,
         "Error": not is_sound,
+        "Simulated": result.is_simulated,
         "ErrorCode": int(result.code),
         "Number": result.number & 0xFFFFFFFF,
         "PartId": result.part_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ _V = ua.VariantType
 _log = logging.getLogger(__name__)
 
 
+_REMEMBERED = 1000
+"""Jobs whose result was shown: the answer to a trigger may come after it."""
 _EMPTY = {_V.Boolean: False, _V.String: "", _V.Double: 0.0}
 _READY = frozenset({State.READY, State.CONTINUOUS_EXECUTION})
 
@@ -47,6 +50,9 @@ class Tags:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
         self._is_read, self._open = True, set[str]()
+        self._ended = deque[str](maxlen=_REMEMBERED)
+        self._num_starting = 0
+        self._writing = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Add the folder, its tags and methods."""
@@ -119,17 +125,28 @@ class Tags:
 
     async def show_result(self, result: Result) -> None:
         """Write all fields of a result, then toggle Done."""
-        self._open.discard(result.job_id)
-        overwritten = self._values["Overwritten"] + (0 if self._is_read else 1)
-        self._is_read = False
-        await self.set(Ok=False)
-        await self.set(**fields_of_result(result), Overwritten=overwritten & 0xFFFFFFFF, Busy=bool(self._open))
-        await self.set(Done=not self._values["Done"])
+        async with self._writing:
+            self._open.discard(result.job_id)
+            self._ended.append(result.job_id)
+            overwritten = self._values["Overwritten"] + (0 if self._is_read else 1)
+            self._is_read = False
+            await self.set(Ok=False, Busy=self._is_busy)
+            await self.set(**fields_of_result(result), Overwritten=overwritten & 0xFFFFFFFF)
+            await self.set(Done=not self._values["Done"])
 
     async def job_started(self, job_id: str) -> None:
         """Note that a job of any origin runs: the last verdict is no longer that of the part at hand."""
         self._open.add(job_id)
-        await self.set(Busy=True, Ok=False, Nok=False, NotDecidable=False, Error=False, ErrorCode=0)
+        await self._clear()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._open) or self._num_starting > 0
+
+    async def _clear(self) -> None:
+        async with self._writing:
+            await self.set(Ok=False, Busy=self._is_busy)
+            await self.set(Nok=False, NotDecidable=False, Error=False, Simulated=False, ErrorCode=0)
 
     async def watch_plc(self) -> bool:
         """Return whether the PLC lives: it never wrote a heartbeat, or did so in time."""
@@ -160,27 +177,24 @@ class Tags:
 
     async def _start(self, part_id: str, meas_id: str) -> str:
         request = JobRequest(part_id=part_id, meas_id=meas_id, origin="tags")
-        await self.set(Busy=True, Ok=False, Nok=False, NotDecidable=False, Error=False, ErrorCode=0)
-        return (await self._space.station.trigger(request)).job_id
+        self._num_starting += 1
+        try:
+            await self._clear()
+            job_id = (await self._space.station.trigger(request)).job_id
+            if job_id not in self._ended:
+                self._open.add(job_id)
+            return job_id
+        finally:
+            self._num_starting -= 1
 
     async def _refused(self, error: JudoEdgeError, part_id: str, meas_id: str) -> None:
         _log.info("trigger refused: %s", error)
-        await self.set(
-            Ok=False,
-            Nok=False,
-            NotDecidable=True,
-            Error=True,
-            ErrorCode=number_of(error),
-            PartId=part_id,
-            MeasId=meas_id,
-            ResultId="",
-            Score=0.0,
-            Threshold=0.0,
-            Reason=error.found,
-            NumCells=0,
-            Busy=bool(self._open),
-        )
-        await self.set(Done=not self._values["Done"])
+        verdict = {"Ok": False, "Nok": False, "NotDecidable": True, "Error": True, "Simulated": False}
+        numbers = {"ErrorCode": number_of(error), "Score": 0.0, "Threshold": 0.0, "NumCells": 0}
+        texts = {"PartId": part_id, "MeasId": meas_id, "ResultId": "", "Reason": error.found}
+        async with self._writing:
+            await self.set(**verdict, **numbers, **texts, Busy=self._is_busy)
+            await self.set(Done=not self._values["Done"])
 
     async def _called(self, part_id: str | None, meas_id: str | None) -> Sequence[ua.Variant]:
         try:

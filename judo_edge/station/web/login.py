@@ -44,7 +44,7 @@ async def login_form(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Begin a session."""
     desk = desk_of(request)
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    fields = _fields((await request.body()).decode("utf-8", "replace"))
     name, password, token = (fields.get(key, [""])[0] for key in ("name", "password", "token"))
     nonce = request.cookies.get(_NONCE, "")
     if not nonce or not hmac.compare_digest(_token(desk, nonce).encode(), token.encode("utf-8", "replace")):
@@ -112,6 +112,13 @@ def _form(desk: Desk, message: str, status: int = 200, headers: dict[str, str] |
     answer = HTMLResponse(text, status, headers)
     answer.set_cookie(_NONCE, nonce, path="/login", httponly=True, samesite="strict", secure=desk.settings.is_secure)
     return answer
+
+
+def _fields(body: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(body, max_num_fields=10)
+    except ValueError:
+        raise HTTPException(400, "too many fields") from None
 
 
 def _token(desk: Desk, nonce: str) -> str:

@@ -318,3 +318,20 @@ def test_shifts_are_times_on_the_wall():
     night = datetime(2026, 3, 29, 3, tzinfo=UTC)
     assert last_shift(night, ("06:00", "22:00"), berlin) == datetime(2026, 3, 28, 21, tzinfo=UTC)
     assert last_shift(after, (), berlin) is None
+
+
+def test_parts_that_were_put_there_during_a_stop_lock_from_the_start_on(place):
+    assert ticked(place.challenge()).state("lid") == "none"
+    place.put("fail/scratch.png", "NOK")
+    challenge = place.challenge()
+    assert challenge.state("lid") == "pending"
+    assert "not judged yet" in challenge.allows_ok(recipe())
+    assert ticked(challenge).state("lid") == "passed"
+
+
+def test_parts_that_were_put_there_lock_from_the_next_shift_on_before_they_are_judged(place):
+    challenge = ticked(place.challenge(shifts=("14:00",)))
+    place.put("fail/scratch.png", "NOK")
+    assert challenge.state("lid") == "none"
+    place.now = NOON + timedelta(hours=3)
+    assert "not judged yet" in challenge.allows_ok(recipe())

@@ -8,6 +8,7 @@ from judo_edge.core import Decision
 from judo_edge.errors import InputError, StationError
 from judo_edge.station.results import Code, EventKind, JobRequest
 from judo_edge.station.states import State
+from judo_edge.station.workers import Spooled
 from tests.station_parts import GOOD, Script, all_results, scripted_config, scripted_station, until
 
 
@@ -208,5 +209,44 @@ def test_photos_under_way_are_removed_after_they_were_kept(tmp_path):
         assert list(station.spool.iterdir()) == []
         for result in results:
             assert (await station.archive_file(result.result_id, "photo")).is_file()
+
+    run_in(tmp_path, use)
+
+
+def test_a_key_of_one_part_never_brings_the_verdict_to_another(tmp_path):
+    async def use(station):
+        job = await station.trigger(JobRequest(key="1", part_id="a"))
+        (good,) = await settled(station)
+        assert good.decision is Decision.OK
+        assert (await station.trigger(JobRequest(key="1", part_id="a"))).job_id == job.job_id
+        for other in (JobRequest(key="1", part_id="b"), JobRequest(key="1", part_id="a", meas_id="2")):
+            with pytest.raises(StationError, match="was used for a part with another"):
+                await station.trigger(other)
+        assert station.tally.counters.refused == 2
+        one, other = (station.trigger(JobRequest(key="2", part_id=name)) for name in "cd")
+        answers = await asyncio.gather(one, other, return_exceptions=True)
+        assert [isinstance(answer, StationError) for answer in answers] == [False, True]
+        assert [result.part_id for result in await settled(station)] == ["a", "c"]
+
+    run_in(tmp_path, use)
+
+
+def test_a_trigger_cannot_take_the_key_of_a_cameras_frame(tmp_path):
+    async def use(station):
+        await station.trigger(JobRequest(key="frame:top:top-1.npy", origin="http"))
+        await settled(station)
+        with pytest.raises(StationError, match="another origin"):
+            await station.frame("top", Spooled(file="top-1.npy", captured_ns=0, captured=""), 0)
+
+    run_in(tmp_path, use)
+
+
+def test_texts_without_an_end_are_refused(tmp_path):
+    async def use(station):
+        for name in ("part_id", "meas_id", "key"):
+            with pytest.raises(StationError, match=f"a {name} of 301 characters"):
+                await station.trigger(JobRequest(**{name: "x" * 301}))
+        await station.trigger(JobRequest(part_id="x" * 300))
+        assert len(await settled(station)) == 1
 
     run_in(tmp_path, use)

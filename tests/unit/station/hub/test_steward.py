@@ -296,3 +296,22 @@ def test_people_review_ask_and_look(tmp_path):
         assert await station.result("unknown") is None
 
     run_in(tmp_path, use)
+
+
+def test_a_retired_reference_judges_no_more_also_where_nothing_can_take_its_place(tmp_path):
+    script = Script()
+
+    async def use(station, judge, eyes):
+        info = await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        script.failing.add("lid")
+        with pytest.raises(StationError, match="cannot be opened"):
+            await station.retire("lid", info.reference_id, "ann")
+        assert "recipe.lid" in active(station)
+        with pytest.raises(StationError, match="prepared"):
+            await station.trigger(JobRequest(recipe="lid"))
+        script.failing.clear()
+        await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        await station.trigger(JobRequest(recipe="lid"))
+        assert "recipe.lid" not in active(station)
+
+    run_in(tmp_path, use, script)

@@ -78,3 +78,11 @@ def test_ids_and_times_arrive():
     assert found.CreationTime.isoformat() == "2026-11-25T01:02:03.000004+00:00"
     assert internal_id("no digest").Hash is None
     assert time_from_text("") == EPOCH
+
+
+@pytest.mark.parametrize("decision", Decision)
+def test_what_is_simulated_never_sets_ok_and_says_so(decision):
+    tags = fields_of_result(result(decision=decision, is_simulated=True))
+    assert tags["Simulated"] and not tags["Ok"]
+    assert [tags["Nok"], tags["NotDecidable"]].count(True) == 1
+    assert fields_of_result(result())["Simulated"] is False

@@ -264,3 +264,17 @@ def test_an_operator_may_not_what_only_an_engineer_may(tmp_path: Path) -> None:
             assert names >= {"retire", "prepare", "unprepare", "challenge", "confirm_all", "simulate", "halt", "reset"}
 
     asyncio.run(run())
+
+
+def test_requests_that_make_no_sense_are_answered(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def run() -> None:
+        async with site.client() as client:
+            header = {"Authorization": "Basic \xe9\xe9".encode("latin-1")}
+            assert (await client.get("/api/status", headers=header)).status_code == 401  # type: ignore[arg-type]
+            many = "&".join(f"a{number}=1" for number in range(20))
+            answer = await client.post("/login", content=many, headers={"Origin": ORIGIN})
+            assert answer.status_code == 400
+
+    asyncio.run(run())
