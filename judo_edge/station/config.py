@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 
 from judo_edge.config import Frozen, model_from_toml
 from judo_edge.core import Decision
-from judo_edge.runtime.sources.settings import CameraSettings
+from judo_edge.runtime.sources.camera import Trigger
+from judo_edge.runtime.sources.settings import CameraSettings, FolderSettings
+from judo_edge.runtime.sources.waiting import WaitingPolicy
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -175,6 +177,16 @@ class StationConfig(Frozen):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{kind} {twice[0]!r} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh(self) -> StationConfig:
+        """Refuse frames in order from a camera that runs freely: a trigger would be given one from before it."""
+        for one in self.cameras:
+            if isinstance(one, FolderSettings) or one.trigger is not Trigger.FREE_RUN:
+                continue
+            if one.waiting is WaitingPolicy.WAIT:
+                raise ValueError(f"camera {one.name!r} runs freely, so frames that wait are not those of a trigger")
         return self
 
     def path(self, path: Path) -> Path:

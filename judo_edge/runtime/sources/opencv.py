@@ -7,6 +7,7 @@ every ask has a time limit, and identical frames are for `health` to see.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ class OpenCvCamera(ThreadedCamera[Any]):
         is_file = isinstance(device, str) and Path(device).is_file()
         policy = WaitingPolicy.WAIT if is_file else policy
         fresh = policy is WaitingPolicy.DROP_OLDEST
-        super().__init__(f"camera {device}", policy, capacity, fresh, skip_frames, open_timeout)
+        super().__init__(f"camera {_shown(device)}", policy, capacity, fresh, skip_frames, open_timeout)
         self.warm_up = _BACKLOG if isinstance(device, str) and "://" in device and fresh else 0.0
         self.device, self.properties, self.read_timeout, self.is_file = device, properties or {}, read_timeout, is_file
 
@@ -110,6 +111,11 @@ class OpenCvCamera(ThreadedCamera[Any]):
                 )
             if not capture.set(getattr(cv2, f"CAP_PROP_{name}"), value):
                 raise ConfigError(f"{self.name} refuses {name} = {value:g}", "a property that it has", "remove it")
+
+
+def _shown(device: int | str) -> str:
+    """Return a device as logs and conditions may show it: without the name and password of an address."""
+    return re.sub(r"://[^/\s]*@", "://", str(device))
 
 
 def is_pipeline(device: int | str) -> bool:

@@ -1,4 +1,4 @@
-"""How triggers become jobs: refused or written down, never half; the same key is the same job, and never another part's.
+"""How triggers become jobs: refused or written down, never half; a key is one job, and never another part's.
 
 A trigger is answered when its job is on the disk. A caller that hangs up in the meantime changes nothing.
 """

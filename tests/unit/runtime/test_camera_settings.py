@@ -104,3 +104,9 @@ def test_settings_load_no_driver() -> None:
     code = "import sys, judo_edge.runtime.sources.settings; print(*{'harvesters', 'genicam'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_what_a_camera_is_called_tells_no_password() -> None:
+    camera = OpenCvCamera("rtsp://ole:secret@10.0.0.7:554/stream")
+    assert camera.name == "camera rtsp://10.0.0.7:554/stream"
+    assert camera.device == "rtsp://ole:secret@10.0.0.7:554/stream"

@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from judo_edge.station.config import station_from_file
+from judo_edge.station.config import StationConfig, station_from_file
 from judo_edge.station.supervisor.table import table_of
 
 RUNTIME = Path(__file__).resolve().parents[3] / "runtime"
@@ -44,3 +45,13 @@ def test_systemd_takes_the_unit(tmp_path):
 def test_containers_say_that_they_were_never_built():
     for path in (RUNTIME / "container").iterdir():
         assert "never built" in path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["opencv", "gstreamer", "aravis"])
+def test_a_free_running_camera_whose_frames_wait_is_refused_for_a_station(kind):
+    own = {"opencv": {"device": 0}, "gstreamer": {"pipeline": "videotestsrc", "width": 8, "height": 8}, "aravis": {}}
+    camera = {"kind": kind, "name": "top", "trigger": "free-run", **own[kind]}
+    data = {"station": {"name": "s"}, "recipes": [{"id": "lid", "bundle": "b"}]}
+    assert StationConfig.model_validate({**data, "cameras": [camera]}).cameras
+    with pytest.raises(ValidationError, match="runs freely"):
+        StationConfig.model_validate({**data, "cameras": [{**camera, "waiting": "wait"}]})

@@ -1,4 +1,4 @@
-"""The tags without a network: what a PLC may read at every moment of a trigger, of another part's result, of a return."""
+"""The tags without a network: what a PLC reads amid a trigger, an earlier part's result, the return of the core."""
 
 import asyncio
 
