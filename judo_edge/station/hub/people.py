@@ -111,6 +111,8 @@ class People(StationBase):
     async def _prepared_anew(self, external_id: str, is_outdated: bool) -> None:
         """Prepare the newest version; where that fails, one that a person took a reference from judges no more."""
         before = {one.external_id: one for one in self.recipe_book.prepared()}.get(external_id)
+        if is_outdated:
+            await self.recipe_book.want_newest(external_id)
         try:
             fresh = await self.prepare_now(external_id, "")
         except JudoEdgeError as error:

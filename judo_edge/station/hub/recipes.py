@@ -6,7 +6,7 @@ A version that somebody chose stays chosen over restarts. Knows no states and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from judo_edge.errors import StationError
 from judo_edge.station.config import RecipeTable
@@ -107,6 +107,12 @@ class RecipeBook:
         if is_last:
             await self._ledger.write(writing.pin, LAST, external_id)
 
+    async def want_newest(self, external_id: str) -> None:
+        """Want the newest version of a recipe, whatever was chosen before; one that is not wanted stays so."""
+        if external_id in self.wanted:
+            self.wanted[external_id] = ""
+        await self.choose(external_id, "", is_last=False)
+
     async def unprepare(self, external_id: str) -> Recipe:
         """Put a recipe away and return it; StationError when it is not prepared."""
         self.known(external_id)
@@ -133,7 +139,7 @@ class RecipeBook:
         if self._crew.judge and all(one.internal_id != recipe.internal_id for one in self.prepared()):
             await self._crew.judge.unprepare(recipe.internal_id)
 
-    async def versions(self, is_prepared: Callable[[Recipe], bool] | None = None) -> tuple[Recipe, ...]:
+    async def versions(self) -> tuple[Recipe, ...]:
         """Return every version that was seen, newest first."""
         ready = {(one.external_id, one.internal_id) for one in self.prepared()}
         found = await self._ledger.read(reading.recipes)

@@ -1,13 +1,10 @@
-"""References and challenge parts as the station shows them."""
+"""References as the station shows them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from judo_edge.runtime.references import Reference, ReferenceStore, folder_from_part
-from judo_edge.station.config import StationConfig
-from judo_edge.station.masters import masters_of_recipe as masters_on_disk
 from judo_edge.station.results import ReferenceInfo
 from judo_edge.vision.photos import image_from_file
 
@@ -48,9 +45,3 @@ def info_from_reference(reference: Reference) -> ReferenceInfo:
         enrolled=reference.enrolled,
         retired=reference.retired or "",
     )
-
-
-def masters_of_recipe(config: StationConfig, external_id: str) -> list[dict[str, Any]]:
-    """Return the challenge photos of a recipe and what the station must say of them, those that must fail first."""
-    masters = masters_on_disk(config.path(config.challenge.masters), external_id)
-    return [{"path": str(master.path), "wanted": master.wanted.value} for master in masters]

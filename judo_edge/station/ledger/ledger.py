@@ -65,11 +65,6 @@ class Ledger:
         """Make the reserve again where it is gone and there is room; tells whether it is held."""
         return await asyncio.to_thread(self._reserve.make)
 
-    @property
-    def is_reserve_held(self) -> bool:
-        """Tell whether room for verdicts is still held back."""
-        return self._reserve.is_held
-
     def close(self) -> None:
         """Finish what was begun, move everything into the one file, and close it."""
         self._writer.close()

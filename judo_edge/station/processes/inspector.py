@@ -25,7 +25,7 @@ from judo_edge.station.judge.archive import FOLDER, Archive, decision_from_text
 from judo_edge.station.judge.inspecting import Inspecting
 from judo_edge.station.judge.lanes import Lane
 from judo_edge.station.judge.prepared import Bench, EngineOf, Preparer
-from judo_edge.station.judge.shelf import ReferenceShelf, masters_of_recipe
+from judo_edge.station.judge.shelf import ReferenceShelf
 from judo_edge.station.wire import Handlers, LostError, connect
 from judo_edge.station.workers import SOCKET_NAME, SPOOL_NAME, Spooled
 
@@ -81,7 +81,7 @@ class Service:
         """Return the wire's methods."""
         names = (
             *("prepare", "unprepare", "inspect", "keep", "ask", "enroll", "retire", "references", "reference_file"),
-            *("masters", "end"),
+            "end",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -144,10 +144,6 @@ class Service:
         """Return the path of a reference's photo."""
         path = await self._disk.call(partial(self._shelf.file, part, reference_id))
         return None if path is None else str(path)
-
-    async def masters(self, external_id: str) -> Any:
-        """List the challenge photos of a recipe."""
-        return await self._disk.call(partial(masters_of_recipe, self._config, external_id))
 
     async def end(self) -> None:
         """Let the process end."""

@@ -42,7 +42,10 @@ def _chosen(config: StationConfig, environment: Mapping[str, str]) -> Path:
 
 
 def make_folders(config: StationConfig, run_folder: Path) -> None:
-    """Make data, log, run and spool folder; run folder and data are this user's alone. OutputError when that fails."""
+    """Make data, log, run and spool folder; all this user's alone.
+
+    The mode of a data folder that was there stays. OutputError when that fails.
+    """
     for folder, mode in (
         (config.data, 0o700),
         (config.data / LOG_NAME, 0o700),

@@ -302,13 +302,16 @@ def test_a_retired_reference_judges_no_more_also_where_nothing_can_take_its_plac
     script = Script()
 
     async def use(station, judge, eyes):
+        (old,) = [one for one in station.prepared() if one.external_id == "lid"]
         info = await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        await station.prepare("lid", old.internal_id)
         script.failing.add("lid")
         with pytest.raises(StationError, match="cannot be opened"):
             await station.retire("lid", info.reference_id, "ann")
         assert "recipe.lid" in active(station)
         with pytest.raises(StationError, match="prepared"):
             await station.trigger(JobRequest(recipe="lid"))
+        assert station.recipe_book.wanted["lid"] == ""
         script.failing.clear()
         await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
         await station.trigger(JobRequest(recipe="lid"))

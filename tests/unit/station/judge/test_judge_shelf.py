@@ -8,9 +8,9 @@ import pytest
 
 from judo_edge.errors import ImageError, InputError
 from judo_edge.runtime.references import ReferenceStore
-from judo_edge.station.judge.shelf import ReferenceShelf, masters_of_recipe
+from judo_edge.station.judge.shelf import ReferenceShelf
+from judo_edge.station.masters import masters_of_recipe
 from judo_edge.vision.photos import image_from_file
-from tests.judging import station_config
 from tests.scripted import photo, save_photo
 
 
@@ -38,10 +38,10 @@ def test_what_is_no_reference_is_refused(tmp_path: Path) -> None:
 
 
 def test_masters_say_what_is_wanted(tmp_path: Path) -> None:
-    config = station_config(tmp_path)
-    assert masters_of_recipe(config, "lid") == []
+    folder = tmp_path / "masters"
+    assert list(masters_of_recipe(folder, "lid")) == []
     for name in ("fail/b.png", "fail/a.jpg", "pass/c.png"):
-        save_photo(tmp_path / "masters" / "lid" / name, 5)
-    (tmp_path / "masters" / "lid" / "fail" / "notes.txt").write_text("")
-    found = [(Path(one["path"]).name, one["wanted"]) for one in masters_of_recipe(config, "lid")]
+        save_photo(folder / "lid" / name, 5)
+    (folder / "lid" / "fail" / "notes.txt").write_text("")
+    found = [(one.path.name, one.wanted.value) for one in masters_of_recipe(folder, "lid")]
     assert found == [("a.jpg", "NOK"), ("b.png", "NOK"), ("c.png", "OK")]
