@@ -152,6 +152,8 @@ class MqttTable(Frozen):
     password_file: Path | None = None
     ca: Path | None = None
     """PEM file of who vouches for the broker; with it the connection is TLS."""
+    is_plain: bool = False
+    """Send to a broker on another machine without TLS, in a network where nobody listens or lies; never a password."""
 
 
 class StationConfig(Frozen):

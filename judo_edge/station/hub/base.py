@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class StationBase(Telling):
         self.on_change: Callable[[], None] = lambda: None
         """Told of whatever may change the station's state."""
         self.is_simulating = False
+        self.changing: Counter[str] = Counter()
+        """Parts a reference of which is being taken away: none of them is OK until the new version is ready."""
         self.run: Job | None = None
         """What StartContinuous began."""
         self.single = ""

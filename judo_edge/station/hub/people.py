@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,13 @@ class People(StationBase):
 
     async def retire(self, part: str, reference_id: str, user: str) -> ReferenceInfo:
         """See StationApi."""
-        found = await self.crew.needed_judge().retire(part, reference_id, user)
-        await self._references_changed(found, "retired", user)
+        judge = self.crew.needed_judge()
+        self.changing[part] += 1  # until the new version is ready the old one, with that reference, still judges
+        try:
+            found = await judge.retire(part, reference_id, user)
+            await self._references_changed(found, "retired", user)
+        finally:
+            self.changing -= Counter([part])
         return found
 
     async def reference_file(self, part: str, reference_id: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ class Telling:
     tally: Tally
     gates: list[Gate]
     watchers: list[Watcher]
+    changing: Counter[str]
     on_change: Callable[[], None]
     """Told of whatever may change the station's state."""
     single: str
@@ -47,6 +49,8 @@ class Telling:
         """Return why the station may not say OK, empty if it may."""
         if recipe is None:
             return "no recipe was ready"
+        if recipe.part in self.changing:
+            return f"the references of part {recipe.part} are being changed"
         return next((reason for gate in self.gates if (reason := gate.allows_ok(recipe))), "")
 
     def acquired(self, one: OpenJob) -> None:

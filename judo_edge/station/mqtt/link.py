@@ -118,8 +118,9 @@ async def open_link(table: MqttTable, station: str, password: str) -> Link:
 
 def check_table(table: MqttTable) -> str:
     """Return the password, empty without a user; ConfigError when the settings are unsafe or a file is missing."""
-    if table.user and table.ca is None and table.host not in _LOOPBACK:
-        found = f"mqtt.user for {table.host} without mqtt.ca: the password would be readable on the way"
+    if table.ca is None and table.host not in _LOOPBACK and (table.user or not table.is_plain):
+        what = "the password would be readable" if table.user else "results could be read and forged"
+        found = f"mqtt.host is {table.host} without mqtt.ca: {what} on the way"
         raise ConfigError(found, "TLS for any broker on another machine", "set mqtt.ca")
     if table.ca is not None:
         _tls(table.ca)

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp
 
 from judo_edge.errors import InputError, JudoEdgeError, StationError
 from judo_edge.station.api import StationApi
+from judo_edge.station.attempts import Attempts
 from judo_edge.station.users import UserStore
 from judo_edge.station.web import acting, login, reading, streams
-from judo_edge.station.web.attempts import Attempts
 from judo_edge.station.web.desk import Desk
 from judo_edge.station.web.guard import Guard
 from judo_edge.station.web.pictures import Pictures

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from judo_edge.station.api import StationApi
+from judo_edge.station.attempts import Attempts
 from judo_edge.station.users import Role, User, UserStore
-from judo_edge.station.web.attempts import Attempts
 from judo_edge.station.web.pictures import Pictures
 from judo_edge.station.web.sessions import Session, Sessions
 from judo_edge.station.web.settings import WebSettings

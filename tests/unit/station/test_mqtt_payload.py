@@ -92,4 +92,8 @@ def test_a_password_does_not_leave_the_machine_without_tls(tmp_path):
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"mqtt\.ca"):
         check_table(MqttTable(host="broker.example", ca=tmp_path / "ca.pem"))
-    assert check_table(MqttTable(host="broker.example")) == ""
+    with pytest.raises(ConfigError, match="forged on the way"):
+        check_table(MqttTable(host="broker.example"))
+    assert check_table(MqttTable(host="broker.example", is_plain=True)) == ""
+    with pytest.raises(ConfigError, match="readable on the way"):
+        check_table(MqttTable(user="line", host="broker.example", is_plain=True))

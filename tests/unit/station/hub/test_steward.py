@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from judo_edge.core import Decision
 from judo_edge.errors import StationError
 from judo_edge.station.results import Code, EventKind, JobRequest, ProcessHealth, ResultQuery
 from judo_edge.station.states import State
@@ -316,5 +317,26 @@ def test_a_retired_reference_judges_no_more_also_where_nothing_can_take_its_plac
         await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
         await station.trigger(JobRequest(recipe="lid"))
         assert "recipe.lid" not in active(station)
+
+    run_in(tmp_path, use, script)
+
+
+def test_nothing_is_ok_while_a_reference_is_being_taken_away(tmp_path):
+    script = Script(outcomes=[GOOD])
+
+    async def use(station, judge, eyes):
+        info = await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        script.prepare_seconds = 3.0
+        retiring = asyncio.create_task(station.retire("lid", info.reference_id, "ann"))
+        await until(lambda: station.changing["lid"])
+        job = await station.trigger(JobRequest(recipe="lid"))
+        await until(lambda: not station.flow.jobs.has(job.job_id))
+        assert not retiring.done(), "the new version was ready before the part was judged"
+        await retiring
+        later = await station.trigger(JobRequest(recipe="lid"))
+        await until(lambda: not station.flow.jobs.has(later.job_id))
+        held, free = await all_results(station)
+        assert (held.decision, held.code) == (Decision.NOT_DECIDABLE, Code.CHALLENGE_PENDING)
+        assert (free.decision, free.code) == (Decision.OK, Code.INSPECTED)
 
     run_in(tmp_path, use, script)

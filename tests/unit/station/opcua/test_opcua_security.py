@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from judo_edge.errors import DependencyError, InputError, StationError
 from judo_edge.station import opcua
+from judo_edge.station.attempts import FREE_ATTEMPTS
 from judo_edge.station.config import station_from_file
 from judo_edge.station.opcua import space
 from judo_edge.station.opcua.security import Roles, TrustList, Users, application_uri, own_certificate
@@ -82,6 +83,21 @@ def test_users_need_password_and_trusted_channel(tmp_path, certificate):
     assert users.get_user(None, ENGINEER, PASSWORD, None) is None
     assert users.get_user(None, "admin", None, der) is None
     assert users.get_user(None, None, None, der) is None
+
+
+def test_guessing_is_slowed_and_only_for_the_client_that_guesses(tmp_path, certificate):
+    store, der = UserStore(tmp_path / "users.json"), certificate.public_bytes(Encoding.DER)
+    store.add(ENGINEER, PASSWORD, Role.ENGINEER)
+    trust = TrustList(tmp_path)
+    (tmp_path / "trusted" / "guesser.der").write_bytes(der)
+    _, other = client_certificate(tmp_path / "other")
+    other_der = x509.load_pem_x509_certificate(other.read_bytes()).public_bytes(Encoding.DER)
+    (tmp_path / "trusted" / "line.der").write_bytes(other_der)
+    users = Users(store, trust)
+    for number in range(FREE_ATTEMPTS):
+        assert users.get_user(None, ENGINEER, f"guess number {number}", der) is None
+    assert users.get_user(None, ENGINEER, PASSWORD, der) is None
+    assert users.get_user(None, ENGINEER, PASSWORD, other_der) is not None
 
 
 def test_nobody_changes_the_address_space(tmp_path, certificate):

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `web` (fastapi)")
 
+from judo_edge.station.attempts import FREE_ATTEMPTS, LONGEST_WAIT, Attempts
 from judo_edge.station.users import Role
 from judo_edge.station.web import acting, login, reading, streams
-from judo_edge.station.web.attempts import FREE_ATTEMPTS, LONGEST_WAIT, Attempts
 from judo_edge.station.web.sessions import MAX_SESSIONS, Sessions
 from tests.unit.station.web.site import ORIGIN, PASSWORD, Site
 

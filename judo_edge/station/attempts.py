@@ -1,4 +1,4 @@
-"""Slows the guessing of passwords, per user and per address. Knows no HTTP and no password."""
+"""Slows the guessing of passwords, by whatever keys name who tries. Knows no protocol and no password."""
 
 from __future__ import annotations
 
