@@ -8,14 +8,16 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.chaos.checks import Run, problems_of, table_of
+from tests.chaos.checks import problems_of
 from tests.chaos.faults import chosen_faults, small_disk
 from tests.chaos.harness import Harness
+from tests.chaos.line import Line
+from tests.chaos.plan import NANO, OPCUA_SHARE, SCRIPTED, Pace
+from tests.chaos.report import Report
 from tests.chaos.station import ChaosStation, processes_of
-
-_HEAD = ("fault", "triggers", "OK", "NOK", "NOT_DECIDABLE", "codes")
 
 
 def main() -> int:
@@ -24,59 +26,79 @@ def main() -> int:
     parser.add_argument("--triggers", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="folder of the station, by default a temporary one")
-    parser.add_argument("--only", action="append", help="only this fault; repeat for more")
+    parser.add_argument("--only", action="append", default=[], help="only this fault; repeat for more")
+    parser.add_argument("--nano", action="store_true", help="real inference by JUDO-nano, slower; needs torch")
+    parser.add_argument("--pace", type=float, help="mean of the seconds between two triggers")
     found = parser.parse_args()
+    options = {"only": found.only, "is_nano": found.nano, "seconds": found.pace}
     if found.data:
-        return run(found.data, found.triggers, found.seed, found.only)
+        return run(found.data, found.triggers, found.seed, **options)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        return run(Path(folder), found.triggers, found.seed, found.only)
+        return run(Path(folder), found.triggers, found.seed, **options)
 
 
-def run(folder: Path, num_triggers: int, seed: int, only: list[str] | None = None) -> int:
-    """Run one station in `folder`; 0 when everything held."""
-    began = time.monotonic()
+def run(
+    folder: Path,
+    num_triggers: int,
+    seed: int,
+    only: Sequence[str] = (),
+    is_nano: bool = False,
+    seconds: float | None = None,
+) -> int:
+    """Run one station in `folder` and print what came of it; 0 when everything held."""
+    usual = NANO if is_nano else SCRIPTED
+    pace = Pace(seconds or usual.seconds, usual.callers)
     with small_disk(folder / "data") as has_disk:
-        chosen = chosen_faults(has_disk)
-        faults = {name: fault for name, fault in chosen.faults.items() if not only or name in only}
-        station = ChaosStation(folder)
-        harness = Harness(station, faults, seed)
-        problems, status = [], -1
-        try:
-            asyncio.run(harness.run(num_triggers))
-        except TimeoutError as error:
-            problems.append(f"the station did not come back: {error}")
-        finally:
-            status = station.stop()
-        facts = harness.run_facts
-        problems += problems_of(facts)
-        if status != 0:
-            problems.append(f"the stop was not clean: {status}")
-        if left := processes_of(station.run_folder):
-            problems.append(f"processes still run: {left}")
-    _report(facts, chosen.left_out, problems)
-    record = {
-        "triggers": len(facts.jobs),
-        "photos": len(facts.photos),
-        "results": len(facts.results),
-        "faults": dict(harness.num_faults),
-        "left_out": chosen.left_out,
-        "seed": seed,
-        "seconds": round(time.monotonic() - began, 1),
-        "problems": problems,
-    }
-    print(json.dumps(record))
-    return 1 if problems else 0
+        report = _run(folder, num_triggers, seed, only, is_nano, pace, has_disk)
+    print(report.markdown())
+    print(json.dumps(report.record()))
+    return 1 if report.problems else 0
 
 
-def _report(facts: Run, left_out: dict[str, str], problems: list[str]) -> None:
-    rows = [_HEAD, *table_of(facts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    for name, why in left_out.items():
-        print(f"left out: {name}: {why}")
-    for problem in problems[:50]:
-        print(f"PROBLEM: {problem}")
+def _run(
+    folder: Path, num_triggers: int, seed: int, only: Sequence[str], is_nano: bool, pace: Pace, has_disk: bool
+) -> Report:
+    station = _station(folder, is_nano)
+    num_opcua = round(num_triggers * OPCUA_SHARE)
+    line = Line(station, num_opcua, pace.seconds * (num_triggers - num_opcua) / max(1, num_opcua), seed)
+    chosen = chosen_faults(has_disk, line.link)
+    faults = {name: fault for name, fault in chosen.faults.items() if not only or name in only}
+    harness = Harness(station, line, faults, seed, pace)
+    began = time.monotonic()
+    problems = asyncio.run(_ran(harness, line, num_triggers - num_opcua))
+    status = station.stop()
+    problems += [*harness.problems, *problems_of(harness.run_facts)]
+    if status != 0:
+        problems.append(f"the stop was not clean: {status}")
+    if left := processes_of(station.run_folder):
+        problems.append(f"processes still run: {left}")
+    settings = {"seed": seed, "engine": "JUDO-nano" if is_nano else "scripted", "seconds": _since(began)}
+    memory = harness.memory.rows()
+    return Report(harness.run_facts, harness.num_faults, memory, chosen.left_out, problems, settings)
+
+
+async def _ran(harness: Harness, line: Line, num_triggers: int) -> list[str]:
+    try:
+        await harness.run(num_triggers)
+    except TimeoutError as error:
+        return [f"the station did not come back: {error}"]
+    finally:
+        await line.stop()
+    return []
+
+
+def _station(folder: Path, is_nano: bool) -> ChaosStation:
+    if not is_nano:
+        return ChaosStation(folder, has_facades=True)
+    from tests.chaos.nano import export_nano, prepare_parts
+
+    station = ChaosStation(folder, deadline=5.0, bundle=str(export_nano(folder)), has_facades=True)
+    prepare_parts(station.file)
+    return station
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 1)
 
 
 if __name__ == "__main__":

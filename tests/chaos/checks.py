@@ -11,6 +11,7 @@ from typing import Any
 
 from judo_edge.core import Decision
 from judo_edge.station.results import Code, Result
+from tests.chaos.line import Journal, problems_of_journal
 
 
 @dataclass
@@ -20,7 +21,11 @@ class Run:
     jobs: dict[str, str] = field(default_factory=dict)
     """Job id by trigger key."""
     during: dict[str, str] = field(default_factory=dict)
-    """Fault under way when a trigger was made, by key; empty for none."""
+    """Fault under way when a part was triggered, by key or part id; empty for none."""
+    journal: Journal = field(default_factory=Journal)
+    """Of the PLC."""
+    unacknowledged: int = 0
+    """Results that the station says no OPC UA client has taken, after the end."""
     photos: dict[str, str] = field(default_factory=dict)
     """What was put into the folder, by part id: good, bad or broken."""
     results: list[Result] = field(default_factory=list)
@@ -30,7 +35,8 @@ class Run:
 
 def problems_of(run: Run) -> list[str]:
     """Return everything that does not hold; empty for a good run."""
-    return [*_one_verdict_each(run), *_numbers(run), *_true_verdicts(run), *_photos(run), *_on_disk(run)]
+    found = [*_one_verdict_each(run), *_numbers(run), *_true_verdicts(run), *_photos(run), *_on_disk(run)]
+    return [*found, *_plc(run)]
 
 
 def _one_verdict_each(run: Run) -> Iterable[str]:
@@ -43,7 +49,7 @@ def _one_verdict_each(run: Run) -> Iterable[str]:
             yield f"trigger {key}, job {job_id}, has no verdict"
     known = set(run.jobs.values())
     for result in run.results:
-        if result.origin != "camera" and result.job_id not in known:
+        if result.origin not in ("camera", "tags") and result.job_id not in known:
             yield f"result {result.number} belongs to no trigger"
     if len(known) != len(run.jobs):
         yield "two triggers share a job"
@@ -89,6 +95,12 @@ def _photos(run: Run) -> Iterable[str]:
             yield f"verdict on {part_id!r}, which was never put there"
 
 
+def _plc(run: Run) -> Iterable[str]:
+    yield from problems_of_journal(run.journal, run.results)
+    if run.unacknowledged:
+        yield f"{run.unacknowledged} results are not acknowledged by OPC UA"
+
+
 def _on_disk(run: Run) -> Iterable[str]:
     """Look into the ledger's file itself, without the station."""
     for path in run.data.glob("*.sqlite*"):
@@ -100,20 +112,3 @@ def _on_disk(run: Run) -> Iterable[str]:
             count = ledger.execute("SELECT count(*) FROM results").fetchone()[0]
         if count != len(run.results):
             yield f"{path.name} holds {count} results, the station told of {len(run.results)}"
-
-
-def table_of(run: Run) -> list[tuple[str, ...]]:
-    """Return rows of fault, triggers, and how many ended OK, NOK and NOT_DECIDABLE with which codes."""
-    by_job = {result.job_id: result for result in run.results}
-    rows: dict[str, list[Result]] = {}
-    for key, job_id in run.jobs.items():
-        if job_id in by_job:
-            rows.setdefault(run.during.get(key, "") or "none", []).append(by_job[job_id])
-    return [_row(fault, results) for fault, results in sorted(rows.items())]
-
-
-def _row(fault: str, results: list[Result]) -> tuple[str, ...]:
-    decisions = Counter(result.decision for result in results)
-    codes = Counter(result.code.name for result in results if result.code is not Code.INSPECTED)
-    told = ", ".join(f"{name} {count}" for name, count in codes.most_common())
-    return (fault, str(len(results)), *(str(decisions[one]) for one in Decision), told)

@@ -1,8 +1,7 @@
-"""A drawn camera for a real camera process: bright photos are good parts, dark ones bad, and faults on demand."""
+"""A camera of drawn parts for a real camera process, with faults on demand."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from pathlib import Path
@@ -16,18 +15,15 @@ from judo_edge.runtime.sources.health import Guarded
 from judo_edge.runtime.sources.reconnect import Backoff, Reconnecting
 from judo_edge.station.camera.service import CameraService
 from tests.chaos.control import note_truth, read_control
-
-GOOD, BAD = 200, 40
-"""Brightness of the two kinds of part."""
-BAD_SHARE = 0.3
+from tests.chaos.parts import Parts
 
 
 class DrawnCamera(Camera):
-    """Draws a part for every grab, with a sensor's noise."""
+    """Shows a part for every grab."""
 
     def __init__(self, run_folder: Path) -> None:
         self._run_folder, self._number = run_folder, 0
-        self._rng = random.Random(time.time_ns())
+        self._parts = Parts(run_folder.parent, time.time_ns())
         self._last: np.ndarray | None = None
         self.kind = ""
         """What the last photo shows: good or bad, and the fault that went with it."""
@@ -49,9 +45,8 @@ class DrawnCamera(Camera):
         if fault == "frozen" and self._last is not None:
             self.kind = "frozen"
             return Grabbed(self._last, captured_ns, self._number)
-        is_bad = self._rng.random() < BAD_SHARE
-        self.kind = "corrupt" if fault == "corrupt" else "bad" if is_bad else "good"
-        self._last = photo(is_bad, self._rng.getrandbits(32))
+        kind, self._last = self._parts.next()
+        self.kind = "corrupt" if fault == "corrupt" else kind
         return Grabbed(self._last, captured_ns, self._number)
 
     def close(self) -> None:
@@ -73,9 +68,3 @@ class ChaosService(CameraService):
             file = self._run_folder / "spool" / record["file"]
             file.write_bytes(file.read_bytes()[:-100])
         return record
-
-
-def photo(is_bad: bool, seed: int) -> np.ndarray:
-    """Draw a part, (64, 64, 3) uint8."""
-    noise = np.random.default_rng(seed).integers(-20, 21, (64, 64, 3))
-    return (noise + (BAD if is_bad else GOOD)).astype(np.uint8)

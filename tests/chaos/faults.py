@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.control import write_control
+from tests.chaos.link import Link
 from tests.chaos.station import ChaosStation
 
 Fault = Callable[[ChaosStation, random.Random], Awaitable[None]]
@@ -59,8 +60,26 @@ async def supervisor_killed(station: ChaosStation, rng: random.Random) -> None:
 
 
 async def clock_jumps(station: ChaosStation, rng: random.Random) -> None:
-    """Put the hub's clock on the wall wrong, by up to a day either way, from now on."""
+    """Put the clock on the wall of hub, cameras and inspector wrong, by up to a day either way, from now on."""
     write_control(station.run_folder, clock_seconds=rng.randint(-86_400, 86_400))
+
+
+def link_dropped(link: Link) -> Fault:
+    """Cut the OPC UA client off."""
+
+    async def fault(station: ChaosStation, rng: random.Random) -> None:
+        link.drop()
+
+    return fault
+
+
+def link_stalls(link: Link) -> Fault:
+    """Let nothing through between OPC UA client and server for a while, then cut."""
+
+    async def fault(station: ChaosStation, rng: random.Random) -> None:
+        await link.stall(rng.uniform(1.0, 4.0))
+
+    return fault
 
 
 async def disk_full(station: ChaosStation, rng: random.Random) -> None:
@@ -90,17 +109,22 @@ class Chosen:
     left_out: dict[str, str]
 
 
-def chosen_faults(has_small_disk: bool) -> Chosen:
-    """Return every fault that can be made here."""
+def chosen_faults(has_small_disk: bool, link: Link) -> Chosen:
+    """Return every fault that can be made here; `link` is the wire of the OPC UA client."""
     faults: dict[str, Fault] = {
         "hub killed": killed("hub"),
         "inspector killed": killed("inspector"),
         "camera killed": killed("camera.top"),
         "folder camera killed": killed("camera.in"),
+        "OPC UA server killed": killed("opcua"),
+        "web server killed": killed("web"),
         "supervisor killed": supervisor_killed,
         "camera stopped": stopped("camera.top", 6.0),
         "inspector stopped": stopped("inspector", 6.0),
         "hub stopped": stopped("hub", 4.0),
+        "OPC UA server stopped": stopped("opcua", 4.0),
+        "OPC UA link dropped": link_dropped(link),
+        "OPC UA link stalls": link_stalls(link),
         "camera unplugged": controlled(3.0, camera="unplugged"),
         "camera frozen": controlled(3.0, camera="frozen"),
         "camera hangs": controlled(4.0, camera="hang"),
@@ -110,7 +134,7 @@ def chosen_faults(has_small_disk: bool) -> Chosen:
         "engine hangs": controlled(3.0, engine="hang"),
         "clock jumps": clock_jumps,
     }
-    left_out = {"opcua link cut": "the station of this run has no OPC UA server"}
+    left_out: dict[str, str] = {}
     if has_small_disk:
         faults["disk full"] = disk_full
     else:

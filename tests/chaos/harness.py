@@ -5,58 +5,74 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
 from PIL import Image
 
 from judo_edge.errors import StationError
-from judo_edge.station.results import JobRequest
+from judo_edge.station.opcua import SINK
+from judo_edge.station.results import JobRequest, Status
 from judo_edge.station.states import State
 from tests.chaos.checks import Run
 from tests.chaos.control import read_truth, write_control
-from tests.chaos.eye import BAD_SHARE, photo
 from tests.chaos.faults import Fault
+from tests.chaos.line import Line
+from tests.chaos.memory import Memory
+from tests.chaos.parts import Parts
+from tests.chaos.plan import CALL_SECONDS, PHOTO_SHARE, QUIET_SECONDS, SURELY_REFUSED, Pace
 from tests.chaos.station import ChaosStation
-
-PHOTO_SHARE = 0.2
-"""Parts that come as photos in the folder, beside the triggers."""
-CALL_SECONDS = 5.0
-PACE_SECONDS = 0.1
-QUIET_SECONDS = (0.2, 1.0)
-"""Between two faults."""
 
 
 class Harness:
     """Runs a station through so many triggers."""
 
-    def __init__(self, station: ChaosStation, faults: dict[str, Fault], seed: int) -> None:
-        """Take a station that was not started."""
-        self.station, self._faults = station, faults
+    def __init__(self, station: ChaosStation, line: Line, faults: dict[str, Fault], seed: int, pace: Pace) -> None:
+        """Take a station that was not started, and the PLC beside it."""
+        self.station, self._line, self._faults, self._pace = station, line, faults, pace
         self._rng, self._fault_rng = random.Random(seed), random.Random(seed + 1)
+        self._parts = Parts(station.folder, seed + 2)
         self.run_facts = Run(data=station.folder / "data")
         self.num_faults: Counter[str] = Counter()
+        self.memory = Memory()
+        self.problems: list[str] = []
         self._now = ""
+        self._intervals: list[tuple[str, float, float]] = []
 
     async def run(self, num_triggers: int) -> Run:
         """Trigger, harm, let it recover, and gather every result. TimeoutError when the station does not come back."""
         self.station.start()
         await self.station.until_ready()
-        harming = asyncio.create_task(self._harm())
-        keeping = asyncio.create_task(self._keep_running())
+        await self._line.start()
+        beside = [asyncio.create_task(one) for one in (self._harm(), self._keep_running(), self._watch_memory())]
         try:
-            for number in range(num_triggers):
-                self._drop_photo(number)
-                await self._trigger(f"k{number}")
-                await asyncio.sleep(self._rng.uniform(0, 2 * PACE_SECONDS))
+            await self._trigger_all(num_triggers)
+            while not self._line.is_done():
+                await asyncio.sleep(0.5)
+            for name in (beside[0],):
+                if name.done():
+                    name.result()
         finally:
-            harming.cancel()
-            keeping.cancel()
-            await asyncio.gather(harming, keeping, return_exceptions=True)
-        await self._recovered()
-        self.run_facts.results = await self.station.all_results()
-        self.run_facts.truth = list(read_truth(self.station.run_folder))
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        await self._ended()
         return self.run_facts
+
+    # -- triggers and photos -------------------------------------------------------------------------------------------
+    async def _trigger_all(self, num_triggers: int) -> None:
+        """Trigger at the pace, several callers side by side where answers take long."""
+        free, tasks = asyncio.Semaphore(self._pace.callers), set[asyncio.Task[None]]()
+        for number in range(num_triggers):
+            self._drop_photo(number)
+            await free.acquire()
+            task = asyncio.create_task(self._trigger(f"k{number}"))
+            tasks.add(task)
+            task.add_done_callback(lambda done: (free.release(), tasks.discard(done)))
+            await asyncio.sleep(self._rng.uniform(0, 2 * self._pace.seconds))
+        await asyncio.gather(*tasks)
 
     async def _trigger(self, key: str) -> None:
         """Trigger one part; asked again with the same key until it is accepted, as a PLC would."""
@@ -68,28 +84,31 @@ class Harness:
         self.run_facts.jobs[key] = job_id
 
     async def _accepted(self, request: JobRequest) -> str | None:
+        client = self.station.client
         try:
-            return (await asyncio.wait_for(self.station.client.trigger(request), CALL_SECONDS)).job_id
+            return (await asyncio.wait_for(client.trigger(request), CALL_SECONDS)).job_id
         except StationError as error:
-            if error.number > -90:  # refused, such as in Error
+            if error.number > SURELY_REFUSED:  # such as in Error
                 return None
         except (OSError, asyncio.TimeoutError):
             pass
-        await self.station.begin_anew()
+        await self.station.begin_anew(client)
         return None
 
     def _drop_photo(self, number: int) -> None:
         if self._rng.random() > PHOTO_SHARE:
             return
         part_id, is_broken = f"p{number}", self._rng.random() < 0.1
-        is_bad = self._rng.random() < BAD_SHARE
+        kind, image = self._parts.next()
         beside, path = self.station.inbox / f".{part_id}", self.station.inbox / f"{part_id}.png"
-        Image.fromarray(photo(is_bad, number)).save(beside, "PNG")
+        Image.fromarray(image).save(beside, "PNG")
         if is_broken:
             beside.write_bytes(beside.read_bytes()[:200])
         beside.rename(path)
-        self.run_facts.photos[part_id] = "broken" if is_broken else "bad" if is_bad else "good"
+        self.run_facts.photos[part_id] = "broken" if is_broken else kind
+        self.run_facts.during[part_id] = self._now
 
+    # -- what goes on beside -------------------------------------------------------------------------------------------
     async def _harm(self) -> None:
         names: list[str] = []
         while True:
@@ -98,13 +117,55 @@ class Harness:
                 names = self._fault_rng.sample(list(self._faults), len(self._faults))
             self._now = names.pop()
             self.num_faults[self._now] += 1
+            began = time.monotonic()
             await self._faults[self._now](self.station, self._fault_rng)
             await asyncio.sleep(0.3)
+            self._intervals.append((self._now, began, time.monotonic()))
             self._now = ""
 
     async def _keep_running(self) -> None:
         while True:
             self.station.keep_running()
+            await asyncio.sleep(0.5)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(2.0)
+            status, now = await self.station.status(), time.monotonic()
+            for one in status.processes if status else ():
+                if one.pid and one.state == "ready":
+                    self.memory.look(one.name, one.pid, now)
+            if self.station.supervisor is not None:
+                self.memory.look("supervisor", self.station.supervisor.pid, now)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+    async def _ended(self) -> None:
+        """Let everything recover, let the PLC take all, and gather what is stored."""
+        await self._recovered()
+        self.problems += await self._line.finish()
+        await self._recovered()
+        facts, client = self.run_facts, self.station.client
+        facts.results = await self.station.all_results()
+        facts.truth = list(read_truth(self.station.run_folder))
+        facts.journal = self._line.journal()
+        facts.unacknowledged = len(await client.unacknowledged(SINK, 1000))
+        for part_id, moment in facts.journal.at.items():
+            facts.during[part_id] = self._fault_at(moment)
+        await self._web_answers()
+
+    def _fault_at(self, moment: float) -> str:
+        return next((name for name, began, ended in self._intervals if began <= moment <= ended), "")
+
+    async def _web_answers(self, seconds: float = 30.0) -> None:
+        url, end = f"http://127.0.0.1:{self.station.web_port}/", time.monotonic() + seconds
+        while True:
+            try:
+                await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).close())
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    self.problems.append(f"the web page does not answer: {error}")
+                    return
             await asyncio.sleep(0.5)
 
     async def _recovered(self) -> None:
@@ -114,7 +175,8 @@ class Harness:
             Path(self.run_facts.data / "fill").unlink()
         folder = self.station.inbox
 
-        def is_back(status) -> bool:  # type: ignore[no-untyped-def]
-            return status.state is State.READY and not status.num_waiting and not list(folder.glob("*.png"))
+        def is_back(status: Status) -> bool:
+            is_ready = {one.state for one in status.processes} == {"ready"}
+            return status.state is State.READY and not status.num_waiting and not [*folder.glob("*.png")] and is_ready
 
         await self.station.until(is_back, 180.0)

@@ -20,7 +20,7 @@ from judo_edge.station.wire import connect
 from judo_edge.station.workers import SOCKET_NAME, SPOOL_NAME, Kept, Outcome
 from judo_edge.vision.photos import image_from_file
 from tests.chaos.control import note_truth, read_control
-from tests.chaos.eye import BAD, GOOD
+from tests.chaos.parts import BAD, GOOD
 
 SECONDS = 0.005
 """What an inspection takes."""

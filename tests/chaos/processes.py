@@ -1,7 +1,8 @@
 """A station's processes with what the harness needs in place of hardware: `python -m tests.chaos.processes ROLE ...`.
 
-Hub, supervisor and camera process are the real ones. `top` is a drawn camera, the inspector is scripted, and the hub's
-clock on the wall can be put wrong.
+Supervisor and processes are the real ones; `top` is a drawn camera, the inspector is scripted unless the station's
+folder holds a bundle, whose engine then fails on demand. The clock on the wall of hub, cameras and inspector can be put
+wrong.
 """
 
 from __future__ import annotations
@@ -20,13 +21,7 @@ async def run_hub(config: StationConfig, run_folder: Path) -> None:
     """Run the real hub with a clock that can be put wrong."""
     from judo_edge.station.processes.hub import run_hub as run
 
-    def utc_wrong() -> str:
-        wrong = timedelta(seconds=read_control(run_folder).get("clock_seconds", 0))
-        return (datetime.now(timezone.utc) + wrong).isoformat(timespec="microseconds")
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("judo_edge.station") and hasattr(module, "utc_now"):
-            module.utc_now = utc_wrong  # type: ignore[attr-defined]
+    let_clock_be_wrong(run_folder)
     await run(config, run_folder)
 
 
@@ -35,6 +30,7 @@ async def run_camera(config: StationConfig, run_folder: Path, name: str) -> None
     from judo_edge.station.processes import camera
     from tests.chaos.eye import ChaosService, DrawnCamera
 
+    let_clock_be_wrong(run_folder)
     if name == "top":
 
         def service(_: Any, *args: Any, **options: Any) -> ChaosService:
@@ -45,10 +41,29 @@ async def run_camera(config: StationConfig, run_folder: Path, name: str) -> None
 
 
 async def run_inspector(config: StationConfig, run_folder: Path) -> None:
-    """Run the scripted inspector."""
-    from tests.chaos.judge import run_scripted
+    """Run the scripted inspector, or the real one over a bundle in the station's folder."""
+    if config.path(Path(config.recipes[0].bundle)).is_dir():
+        from judo_edge.station.processes.inspector import run_inspector as run
+        from tests.chaos.engine import faulty
 
-    await run_scripted(config, run_folder)
+        let_clock_be_wrong(run_folder)
+        await run(config, run_folder, faulty(run_folder))
+    else:
+        from tests.chaos.judge import run_scripted
+
+        await run_scripted(config, run_folder)
+
+
+def let_clock_be_wrong(run_folder: Path) -> None:
+    """Have everything that was imported ask a clock on the wall that the harness can put wrong."""
+
+    def utc_wrong() -> str:
+        wrong = timedelta(seconds=read_control(run_folder).get("clock_seconds", 0))
+        return (datetime.now(timezone.utc) + wrong).isoformat(timespec="microseconds")
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("judo_edge.") and hasattr(module, "utc_now"):
+            module.utc_now = utc_wrong  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

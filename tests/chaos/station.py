@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,15 +19,20 @@ from judo_edge.errors import JudoEdgeError
 from judo_edge.station.client import StationClient
 from judo_edge.station.results import Result, ResultQuery, Status
 from judo_edge.station.states import State
+from judo_edge.station.users import Role, UserStore
 from judo_edge.station.workers import SOCKET_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
+USER, PASSWORD = "line", "a long enough password"
+_PORTS = range(20_000, 30_000)
+"""Below those that systems lend to outgoing connections, which could take one while its server is away."""
 CONFIG = """
 [station]
 name = "chaos"
 data = "data"
 run_folder = "run"
 deadline = {deadline}
+threads = 1
 max_waiting = 8
 
 [[recipes]]
@@ -47,6 +54,17 @@ give_up = 0.5
 
 [retention]
 reserve_megabytes = 4
+max_megabytes = 8
+keep_free_megabytes = 8
+"""
+FACADES = """
+[opcua]
+is_on = true
+port = {opcua}
+
+[web]
+is_on = true
+port = {web}
 """
 SCRIPT = """
 import sys
@@ -61,13 +79,19 @@ run_station(station_from_file(file), file, module="tests.chaos.processes")
 class ChaosStation:
     """One station that the harness starts, harms and asks."""
 
-    def __init__(self, folder: Path, deadline: float = 2.0, bundle: str = "judo-nano") -> None:
-        """Write its file; nothing runs yet."""
+    def __init__(
+        self, folder: Path, deadline: float = 2.0, bundle: str = "judo-nano", has_facades: bool = False
+    ) -> None:
+        """Write its file, and with façades its users and one trusted OPC UA client; nothing runs yet."""
         self.folder, self.run_folder, self.inbox = folder, folder / "run", folder / "in"
         for made in (self.run_folder, self.inbox):
             made.mkdir(parents=True, exist_ok=True)
         self.file = folder / "station.toml"
-        self.file.write_text(CONFIG.format(deadline=deadline, bundle=bundle))
+        self.opcua_port, self.web_port = free_ports(2)
+        facades = FACADES.format(opcua=self.opcua_port, web=self.web_port) if has_facades else ""
+        self.file.write_text(CONFIG.format(deadline=deadline, bundle=bundle) + facades)
+        if has_facades:
+            let_plc_in(folder)
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.log = folder / "stderr.log"
         self.client = StationClient(self.run_folder / SOCKET_NAME, "test")
@@ -104,16 +128,18 @@ class ChaosStation:
 
     async def status(self) -> Status | None:
         """Return what the hub says; None when it is away."""
+        client = self.client
         with contextlib.suppress(JudoEdgeError, OSError, asyncio.TimeoutError):
-            return await asyncio.wait_for(self.client.status(), 3.0)
-        await self.begin_anew()
+            return await asyncio.wait_for(client.status(), 3.0)
+        await self.begin_anew(client)
         return None
 
-    async def begin_anew(self) -> None:
-        """Use a new connection: the other end may be a hub that was stopped."""
-        with contextlib.suppress(JudoEdgeError, OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(self.client.close(), 1.0)
-        self.client = StationClient(self.run_folder / SOCKET_NAME, "test")
+    async def begin_anew(self, client: StationClient) -> None:
+        """Use a new connection in place of this one, which may end at a hub that was stopped."""
+        if client is self.client:
+            self.client = StationClient(self.run_folder / SOCKET_NAME, "test")
+            with contextlib.suppress(JudoEdgeError, OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(client.close(), 1.0)
 
     async def until(self, condition: Callable[[Status], Any], seconds: float = 120.0) -> Status:
         """Wait until the status is such; TimeoutError with the log's end after `seconds`."""
@@ -142,6 +168,28 @@ class ChaosStation:
         while page := await self.client.results(ResultQuery(after=found[-1].number if found else 0, limit=500)):
             found.extend(page)
         return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports on which nothing listens."""
+    found: list[int] = []
+    while len(found) < count:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = random.choice(_PORTS)
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
+def let_plc_in(folder: Path) -> None:
+    """Add a user, and a client's certificate to those that are trusted."""
+    from tests.opcua_clients import client_certificate
+
+    _, certificate = client_certificate(folder / "client")
+    trusted = folder / "data" / "pki" / "trusted"
+    trusted.mkdir(parents=True, exist_ok=True)
+    (trusted / "line.pem").write_bytes(certificate.read_bytes())
+    UserStore(folder / "data" / "users.json").add(USER, PASSWORD, Role.OPERATOR)
 
 
 def environment() -> dict[str, str]:

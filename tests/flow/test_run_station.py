@@ -11,7 +11,7 @@ from PIL import Image
 from judo_edge.core import Decision
 from judo_edge.station.results import Code, JobRequest
 from tests.chaos.control import read_truth
-from tests.chaos.eye import photo
+from tests.chaos.parts import photo
 from tests.chaos.station import ChaosStation, processes_of
 
 
