@@ -8,8 +8,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.checks import problems_of
 from tests.chaos.faults import chosen_faults, small_disk
@@ -19,6 +20,8 @@ from tests.chaos.plan import NANO, OPCUA_SHARE, SCRIPTED, Pace
 from tests.chaos.report import Report
 from tests.chaos.station import ChaosStation, processes_of
 
+Wanted = Callable[[str], bool]
+
 
 def main() -> int:
     """Read the arguments, run, and report."""
@@ -27,10 +30,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="folder of the station, by default a temporary one")
     parser.add_argument("--only", action="append", default=[], help="only this fault; repeat for more")
+    parser.add_argument("--without", action="append", default=[], help="no faults with this in their names; repeatable")
     parser.add_argument("--nano", action="store_true", help="real inference by JUDO-nano, slower; needs torch")
     parser.add_argument("--pace", type=float, help="mean of the seconds between two triggers")
     found = parser.parse_args()
-    options = {"only": found.only, "is_nano": found.nano, "seconds": found.pace}
+    options: dict[str, Any] = {
+        "only": found.only,
+        "without": found.without,
+        "is_nano": found.nano,
+        "seconds": found.pace,
+    }
     if found.data:
         return run(found.data, found.triggers, found.seed, **options)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -42,6 +51,7 @@ def run(
     num_triggers: int,
     seed: int,
     only: Sequence[str] = (),
+    without: Sequence[str] = (),
     is_nano: bool = False,
     seconds: float | None = None,
 ) -> int:
@@ -49,20 +59,20 @@ def run(
     usual = NANO if is_nano else SCRIPTED
     pace = Pace(seconds or usual.seconds, usual.callers)
     with small_disk(folder / "data") as has_disk:
-        report = _run(folder, num_triggers, seed, only, is_nano, pace, has_disk)
+        report = _run(folder, num_triggers, seed, _wanted(only, without), is_nano, pace, has_disk)
     print(report.markdown())
     print(json.dumps(report.record()))
     return 1 if report.problems else 0
 
 
 def _run(
-    folder: Path, num_triggers: int, seed: int, only: Sequence[str], is_nano: bool, pace: Pace, has_disk: bool
+    folder: Path, num_triggers: int, seed: int, is_wanted: Wanted, is_nano: bool, pace: Pace, has_disk: bool
 ) -> Report:
     station = _station(folder, is_nano)
     num_opcua = round(num_triggers * OPCUA_SHARE)
     line = Line(station, num_opcua, pace.seconds * (num_triggers - num_opcua) / max(1, num_opcua), seed)
     chosen = chosen_faults(has_disk, line.link)
-    faults = {name: fault for name, fault in chosen.faults.items() if not only or name in only}
+    faults = {name: fault for name, fault in chosen.faults.items() if is_wanted(name)}
     harness = Harness(station, line, faults, seed, pace)
     began = time.monotonic()
     problems = asyncio.run(_ran(harness, line, num_triggers - num_opcua))
@@ -75,6 +85,10 @@ def _run(
     settings = {"seed": seed, "engine": "JUDO-nano" if is_nano else "scripted", "seconds": _since(began)}
     memory = harness.memory.rows()
     return Report(harness.run_facts, harness.num_faults, memory, chosen.left_out, problems, settings)
+
+
+def _wanted(only: Sequence[str], without: Sequence[str]) -> Wanted:
+    return lambda name: (not only or name in only) and not any(word in name for word in without)
 
 
 async def _ran(harness: Harness, line: Line, num_triggers: int) -> list[str]:

@@ -23,8 +23,8 @@ class ChaosEngine(FaultyEngine):
             raise EngineError("the engine was told to fail", "no fault", "lift the fault")
         if kind == "raise":
             raise ValueError("the engine was told to fail")
-        while kind == "hang":
-            time.sleep(60)
+        while kind == "stuck" or read_control(self._file).get("engine") == "hang":
+            time.sleep(0.2)
 
 
 def faulty(run_folder: Path) -> Callable[[Bundle, str, int], Engine]:

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,17 @@ from tests.chaos.control import write_control
 from tests.chaos.link import Link
 from tests.chaos.station import ChaosStation
 
-Fault = Callable[[ChaosStation, random.Random], Awaitable[None]]
+Fault = Callable[[ChaosStation, random.Random], Awaitable[bool]]
+"""Returns whether it could be done: a process that is away cannot be killed."""
+_PATIENCE = 10.0
+"""Seconds that a fault waits for its process to run."""
 
 
 def killed(name: str) -> Fault:
     """Kill a process of the table."""
 
-    async def fault(station: ChaosStation, rng: random.Random) -> None:
-        await _signal(station, name, signal.SIGKILL)
+    async def fault(station: ChaosStation, rng: random.Random) -> bool:
+        return await _signal(station, name, signal.SIGKILL) > 0
 
     return fault
 
@@ -31,12 +35,13 @@ def killed(name: str) -> Fault:
 def stopped(name: str, seconds: float) -> Fault:
     """Stop a process as a debugger would, and let it go on, unless it was killed for it meanwhile."""
 
-    async def fault(station: ChaosStation, rng: random.Random) -> None:
+    async def fault(station: ChaosStation, rng: random.Random) -> bool:
         pid = await _signal(station, name, signal.SIGSTOP)
         await asyncio.sleep(rng.uniform(0.5, 1.0) * seconds)
         with contextlib.suppress(ProcessLookupError):
             if pid:
                 os.kill(pid, signal.SIGCONT)
+        return pid > 0
 
     return fault
 
@@ -44,31 +49,44 @@ def stopped(name: str, seconds: float) -> Fault:
 def controlled(seconds: float, **fault_of: object) -> Fault:
     """Have camera, engine or clock do something wrong for a while."""
 
-    async def fault(station: ChaosStation, rng: random.Random) -> None:
+    async def fault(station: ChaosStation, rng: random.Random) -> bool:
         write_control(station.run_folder, **fault_of)
         await asyncio.sleep(rng.uniform(0.5, 1.0) * seconds)
         write_control(station.run_folder, **dict.fromkeys(fault_of, ""))
+        return True
 
     return fault
 
 
-async def supervisor_killed(station: ChaosStation, rng: random.Random) -> None:
+async def engine_stuck(station: ChaosStation, rng: random.Random) -> bool:
+    """Have inspections never return, until the hub has given the inspector up."""
+    before, end = station.pid_of("inspector"), time.monotonic() + 3 * _PATIENCE
+    write_control(station.run_folder, engine="stuck")
+    while station.pid_of("inspector") == before and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+    write_control(station.run_folder, engine="")
+    return before > 0
+
+
+async def supervisor_killed(station: ChaosStation, rng: random.Random) -> bool:
     """Kill the supervisor, and start it again as systemd does."""
     await asyncio.to_thread(station.kill)
     await asyncio.sleep(rng.uniform(0.2, 1.0))
     station.start()
+    return True
 
 
-async def clock_jumps(station: ChaosStation, rng: random.Random) -> None:
+async def clock_jumps(station: ChaosStation, rng: random.Random) -> bool:
     """Put the clock on the wall of hub, cameras and inspector wrong, by up to a day either way, from now on."""
     write_control(station.run_folder, clock_seconds=rng.randint(-86_400, 86_400))
+    return True
 
 
 def link_dropped(link: Link) -> Fault:
     """Cut the OPC UA client off."""
 
-    async def fault(station: ChaosStation, rng: random.Random) -> None:
-        link.drop()
+    async def fault(station: ChaosStation, rng: random.Random) -> bool:
+        return link.drop() > 0
 
     return fault
 
@@ -76,13 +94,13 @@ def link_dropped(link: Link) -> Fault:
 def link_stalls(link: Link) -> Fault:
     """Let nothing through between OPC UA client and server for a while, then cut."""
 
-    async def fault(station: ChaosStation, rng: random.Random) -> None:
-        await link.stall(rng.uniform(1.0, 4.0))
+    async def fault(station: ChaosStation, rng: random.Random) -> bool:
+        return await link.stall(rng.uniform(1.0, 4.0)) > 0
 
     return fault
 
 
-async def disk_full(station: ChaosStation, rng: random.Random) -> None:
+async def disk_full(station: ChaosStation, rng: random.Random) -> bool:
     """Fill the data folder's disk, and make room again."""
     fill = station.folder / "data" / "fill"
     with contextlib.suppress(OSError), fill.open("wb") as stream:
@@ -91,14 +109,18 @@ async def disk_full(station: ChaosStation, rng: random.Random) -> None:
             stream.flush()
     await asyncio.sleep(rng.uniform(1.0, 3.0))
     fill.unlink(missing_ok=True)
+    return True
 
 
 async def _signal(station: ChaosStation, name: str, number: signal.Signals) -> int:
-    pid = await station.pid(name)
-    with contextlib.suppress(ProcessLookupError):
-        if pid:
-            os.kill(pid, number)
-    return pid
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(ProcessLookupError):
+            if pid := station.pid_of(name):
+                os.kill(pid, number)
+                return pid
+        await asyncio.sleep(0.1)
+    return 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,7 @@ def chosen_faults(has_small_disk: bool, link: Link) -> Chosen:
         "engine raises": controlled(2.0, engine="raise"),
         "engine reports a fault": controlled(2.0, engine="report"),
         "engine hangs": controlled(3.0, engine="hang"),
+        "engine hangs for good": engine_stuck,
         "clock jumps": clock_jumps,
     }
     left_out: dict[str, str] = {}

@@ -22,7 +22,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.line import Line
 from tests.chaos.memory import Memory
 from tests.chaos.parts import Parts
-from tests.chaos.plan import CALL_SECONDS, PHOTO_SHARE, QUIET_SECONDS, SURELY_REFUSED, Pace
+from tests.chaos.plan import CALL_SECONDS, PHOTO_SHARE, QUIET_SECONDS, SURELY_REFUSED, Clock, Pace
 from tests.chaos.station import ChaosStation
 
 
@@ -51,19 +51,18 @@ class Harness:
             await self._trigger_all(num_triggers)
             while not self._line.is_done():
                 await asyncio.sleep(0.5)
-            for name in (beside[0],):
-                if name.done():
-                    name.result()
         finally:
             for task in beside:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            ended = await asyncio.gather(*beside, return_exceptions=True)
+            self.problems += [f"the harness: {one!r}" for one in ended if isinstance(one, Exception)]
         await self._ended()
         return self.run_facts
 
     # -- triggers and photos -------------------------------------------------------------------------------------------
     async def _trigger_all(self, num_triggers: int) -> None:
         """Trigger at the pace, several callers side by side where answers take long."""
+        clock = Clock(self._pace.seconds, self._rng)
         free, tasks = asyncio.Semaphore(self._pace.callers), set[asyncio.Task[None]]()
         for number in range(num_triggers):
             self._drop_photo(number)
@@ -71,7 +70,7 @@ class Harness:
             task = asyncio.create_task(self._trigger(f"k{number}"))
             tasks.add(task)
             task.add_done_callback(lambda done: (free.release(), tasks.discard(done)))
-            await asyncio.sleep(self._rng.uniform(0, 2 * self._pace.seconds))
+            await clock.next()
         await asyncio.gather(*tasks)
 
     async def _trigger(self, key: str) -> None:
@@ -116,9 +115,8 @@ class Harness:
             if not names:
                 names = self._fault_rng.sample(list(self._faults), len(self._faults))
             self._now = names.pop()
-            self.num_faults[self._now] += 1
             began = time.monotonic()
-            await self._faults[self._now](self.station, self._fault_rng)
+            self.num_faults[self._now] += await self._faults[self._now](self.station, self._fault_rng)
             await asyncio.sleep(0.3)
             self._intervals.append((self._now, began, time.monotonic()))
             self._now = ""

@@ -66,8 +66,8 @@ class ScriptedJudge:
         fault = read_control(self._run_folder).get("engine", "")
         if fault:
             note_truth(self._run_folder, job_id=job_id, kind=f"engine {fault}")
-        if fault == "hang":
-            await asyncio.sleep(1000)
+        while fault == "stuck" or read_control(self._run_folder).get("engine") == "hang":
+            await asyncio.sleep(0.1)
         if fault == "raise":
             raise ValueError("the engine was told to fail")
         yield {"outcome": self._outcome(fault, spooled).model_dump(mode="json")}

@@ -34,20 +34,22 @@ class Link:
             self._server.close()
         self.drop()
 
-    def drop(self) -> None:
-        """Cut every connection, as an unplugged switch's ends find it later: by a reset."""
+    def drop(self) -> int:
+        """Cut every connection, as an unplugged switch's ends find it later: by a reset. Return how many there were."""
+        count = len(self._writers) // 2
         for writer in list(self._writers):
             with contextlib.suppress(OSError):
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
+        return count
 
-    async def stall(self, seconds: float) -> None:
-        """Let nothing through either way for a while, then cut."""
+    async def stall(self, seconds: float) -> int:
+        """Let nothing through either way for a while, then cut; return how many connections there were at the end."""
         self._flowing.clear()
         try:
             await asyncio.sleep(seconds)
+            return self.drop()
         finally:
-            self.drop()
             self._flowing.set()
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +60,10 @@ class Link:
             return
         ends = {writer, there[1]}
         self._writers |= ends
-        ways = [asyncio.create_task(self._forward(reader, there[1])), asyncio.create_task(self._forward(there[0], writer))]
+        ways = [
+            asyncio.create_task(self._forward(reader, there[1])),
+            asyncio.create_task(self._forward(there[0], writer)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:

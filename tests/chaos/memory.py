@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_UP = 20.0
+WARM_UP = 30.0
 """Seconds of a life that are not counted for growth: imports, first use, caches."""
 _PAGE = os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -46,7 +46,7 @@ def _row(name: str, lives: list[list[tuple[float, float]]]) -> dict[str, object]
 
 
 def slope_of(lives: list[list[tuple[float, float]]]) -> float | None:
-    """Return one slope common to all lives, each with a level of its own (least squares within lives), MiB per second."""
+    """Return one slope for all lives, each with a level of its own (least squares within lives), MiB per second."""
     tops, bottoms = 0.0, 0.0
     for life in lives:
         late = np.array([one for one in life if one[0] - life[0][0] >= WARM_UP]).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""JUDO-nano for a run with real inference: its bundle, enrolled parts, and photos named by its verdict without faults."""
+"""JUDO-nano for a run with real inference: its bundle, an enrolled part, photos named by its verdict without faults."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def judged(config: StationConfig, images: list[Image]) -> list[Decision]:
     recipe = bench.make_ready(Preparer(config).plan("lid"))
     try:
         inspector = bench.prepared(recipe.internal_id).inspector
-        frames = [Frame(f"photo-{number}", recipe.part, image, time.monotonic_ns()) for number, image in enumerate(images)]
+        frames = [
+            Frame(f"photo-{number}", recipe.part, image, time.monotonic_ns()) for number, image in enumerate(images)
+        ]
         return [inspector.look(frame).verdict.decision for frame in frames]
     finally:
         bench.close()

@@ -23,12 +23,12 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
 from judo_edge.station.opcua import types
 from judo_edge.station.opcua.types import register_types
-from tests.chaos.plan import SURELY_REFUSED
+from tests.chaos.plan import SURELY_REFUSED, Clock
 from tests.opcua_clients import URI
 
 _TAGS, _MACHINERY, _VISION = "ns=4;s=Tags.Methods", "ns=4;s=MachineryResults", "ns=4;s=VisionSystem.ResultManagement"
 _SYSTEM, _RESULT_READY = "ns=4;s=VisionSystem", "ns=2;i=1024"
-_CALL, _CONNECT = 5.0, 20.0
+_CALL, _CONNECT = 4.0, 20.0
 """Seconds that the PLC waits for an answer, and for a connection."""
 _POLL, _RETRY, _BATCH = 1.0, 0.2, 200
 _LOST = (ua.UaError, OSError, asyncio.TimeoutError, EOFError, AttributeError, RuntimeError)
@@ -40,8 +40,8 @@ class Plc:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings; nothing is connected yet."""
-        self._settings, self._rng = settings, random.Random(settings["seed"])
-        self._journal = Path(settings["journal"]).open("a", buffering=1)
+        self._settings, self._clock = settings, Clock(settings["pace"], random.Random(settings["seed"]))
+        self._journal = Path(settings["journal"])
         self._num_triggers, self._taken = 0, set[str]()
         self._heard: dict[str, str] = {}
         self._unknown: list[str] = []
@@ -102,7 +102,7 @@ class Plc:
     async def _triggering(self) -> None:
         while self._num_triggers < self._settings["count"] and not self._is_leaving.is_set():
             await self._trigger(f"plc{self._num_triggers}")
-            await asyncio.sleep(self._rng.uniform(0, 2 * self._settings["pace"]))
+            await self._clock.next()
 
     async def _trigger(self, part_id: str) -> None:
         """Trigger a part once: without an answer a PLC does not know, and triggers it no second time."""
@@ -138,10 +138,7 @@ class Plc:
 
     async def _take(self, ids: Iterable[str]) -> None:
         """Fetch the results that no event brought, then acknowledge them all."""
-        mine = []
-        for result_id in ids:
-            if result_id in self._heard or await self._fetch(result_id):
-                mine.append(result_id)
+        mine = [result_id for result_id in ids if result_id in self._heard or await self._fetch(result_id)]
         if not mine:
             return
         errors, error = await self._call(_MACHINERY, "AcknowledgeResults", ua.Variant(mine, ua.VariantType.String))
@@ -193,7 +190,8 @@ class Plc:
         return await asyncio.wait_for(node.call_method(self._client.get_node(f"{parent}.{name}"), *arguments), _CALL)
 
     def _note(self, kind: str, **what: Any) -> None:
-        self._journal.write(json.dumps({"kind": kind, **what}) + "\n")
+        with self._journal.open("a") as stream:
+            stream.write(json.dumps({"kind": kind, **what}) + "\n")
 
 
 def types_of_id_list() -> tuple[Any, ...]:

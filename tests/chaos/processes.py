@@ -16,11 +16,16 @@ from judo_edge.station.config import StationConfig
 from judo_edge.station.processes import __main__ as real
 from tests.chaos.control import read_control
 
+HUB_PATIENCE = 6.0
+"""Seconds after which the hub gives up an inspector that does not answer; 30 for real, which makes runs tedious."""
+
 
 async def run_hub(config: StationConfig, run_folder: Path) -> None:
     """Run the real hub with a clock that can be put wrong."""
+    from judo_edge.station.hub import base
     from judo_edge.station.processes.hub import run_hub as run
 
+    base.LEAST_PATIENCE = HUB_PATIENCE
     let_clock_be_wrong(run_folder)
     await run(config, run_folder)
 

@@ -162,6 +162,12 @@ class ChaosStation:
         found = [one.pid for one in status.processes if one.name == name] if status else []
         return found[0] if found else 0
 
+    def pid_of(self, name: str) -> int:
+        """Return the process id of a process of the table from the system's list, 0 when it does not run."""
+        role, _, camera = name.partition(".")
+        found = processes_of(self.run_folder, role.encode(), b"--name", (camera or role).encode())
+        return found[0] if found else 0
+
     async def all_results(self) -> list[Result]:
         """Return every stored result by number."""
         found: list[Result] = []
@@ -198,13 +204,13 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in hidden}
 
 
-def processes_of(run_folder: Path) -> list[int]:
-    """List the living processes that were given this run folder."""
+def processes_of(run_folder: Path, *words: bytes) -> list[int]:
+    """List the living processes that were given this run folder, and these words."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().split(b"\0")
-                if str(run_folder).encode() in command:
+                if {str(run_folder).encode(), *words} <= set(command):
                     found.append(int(entry.name))
     return found
