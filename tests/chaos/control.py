@@ -1,7 +1,7 @@
 """How the harness tells a station's processes what is to go wrong: a file in the run folder, read at every step.
 
-`camera`: "", unplugged, frozen, corrupt, hang. `engine`: "", raise, report, hang, stuck (for good). `clock_seconds`: what the clock on
-the wall is wrong by.
+`camera`: "", unplugged, frozen, corrupt, hang. `engine`: "", raise, report, hang, stuck (for good). `clock_seconds`:
+what the clock on the wall is wrong by.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def link_dropped(link: Link) -> Fault:
     """Cut the OPC UA client off."""
 
     async def fault(station: ChaosStation, rng: random.Random) -> bool:
-        return link.drop() > 0
+        return await _is_up(link) and link.drop() > 0
 
     return fault
 
@@ -95,9 +95,17 @@ def link_stalls(link: Link) -> Fault:
     """Let nothing through between OPC UA client and server for a while, then cut."""
 
     async def fault(station: ChaosStation, rng: random.Random) -> bool:
-        return await link.stall(rng.uniform(1.0, 4.0)) > 0
+        return await _is_up(link) and await link.stall(rng.uniform(1.0, 4.0)) > 0
 
     return fault
+
+
+async def _is_up(link: Link) -> bool:
+    """Wait until someone is connected."""
+    end = time.monotonic() + _PATIENCE
+    while not link.is_used and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+    return link.is_used
 
 
 async def disk_full(station: ChaosStation, rng: random.Random) -> bool:

@@ -34,6 +34,11 @@ class Link:
             self._server.close()
         self.drop()
 
+    @property
+    def is_used(self) -> bool:
+        """Tell whether a connection is open."""
+        return bool(self._writers)
+
     def drop(self) -> int:
         """Cut every connection, as an unplugged switch's ends find it later: by a reset. Return how many there were."""
         count = len(self._writers) // 2

@@ -13,6 +13,7 @@ from judo_edge.station.config import StationConfig, station_from_file
 from judo_edge.station.judge.prepared import Bench, Preparer
 from tests.chaos.parts import FOLDER
 
+SEED = 79_500_000
 NUM_PHOTOS = 16
 """Drawn; those that JUDO-nano cannot decide are left out."""
 
@@ -26,11 +27,12 @@ def export_nano(folder: Path) -> Path:
 
 def prepare_parts(station_file: Path) -> None:
     """Enrol a good part and write the photos of a run, judged by the very bundle."""
-    from judo_edge.adapt.drawing.parts import BASE_KINDS
-    from judo_edge.adapt.heldout import heldout_pairs
+    from judo_edge.adapt.drawing.pairs import pair_from_scene
+    from judo_edge.adapt.drawing.parts import BASE_KINDS, DRAWERS
 
-    config = station_from_file(station_file)
-    pairs = heldout_pairs(BASE_KINDS[:1], NUM_PHOTOS, seed=79_500_000)
+    config, rng = station_from_file(station_file), np.random.default_rng(SEED)
+    scene = DRAWERS[BASE_KINDS[0]](rng)
+    pairs = [pair_from_scene(rng, scene, number % 2 == 1) for number in range(NUM_PHOTOS)]
     ReferenceStore(config.store).enroll("lid", pairs[0].reference, "first.png")
     found = judged(config, [pair.query for pair in pairs])
     folder = station_file.parent / FOLDER
