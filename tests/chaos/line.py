@@ -41,8 +41,10 @@ class Journal:
             self._trigger(one)
         elif kind == "result":
             self._result(one)
-        elif kind == "taken" and one["error"] == 0:
+        elif kind == "taken":
             self.taken.add(one["result_id"])
+        elif kind == "unknown-result":
+            self.contradictions.append(f"the station does not know its own result {one['result_id']}")
         elif kind == "looked-up":
             self.looked_up[one["part_id"]] = one["job_ids"]
         self.num_connections += kind == "connected"

@@ -141,10 +141,13 @@ class Plc:
         mine = [result_id for result_id in ids if result_id in self._heard or await self._fetch(result_id)]
         if not mine:
             return
+        for result_id in mine:  # an answer that is lost changes nothing: the station says what is left
+            self._note("taken", result_id=result_id)
         errors, error = await self._call(_MACHINERY, "AcknowledgeResults", ua.Variant(mine, ua.VariantType.String))
         if error == 0:
             for result_id, one in zip(mine, errors, strict=True):
-                self._note("taken", result_id=result_id, error=one)
+                if one:
+                    self._note("unknown-result", result_id=result_id, error=one)
                 self._heard.pop(result_id, None)
 
     async def _fetch(self, result_id: str) -> bool:

@@ -47,6 +47,8 @@ from judo_edge.station.states import State
 
 RETRY, SILENCE = 0.5, 3.5
 """Seconds until the station is asked again; without a heartbeat until it counts as away."""
+SESSION_SECONDS = 60.0
+"""Longest life of a session whose connection has gone: until then its subscriptions gather events in memory."""
 _JOB_EVENTS = {
     EventKind.JOB_STARTED: (events.JOB_STARTED, "job started"),
     EventKind.ACQUISITION_DONE: (events.ACQUISITION_DONE, "the part may leave"),
@@ -77,6 +79,7 @@ class OpcuaServer:
         """Make the address space; nothing listens yet."""
         config = self._config.opcua
         await self.server.init()
+        self.server.iserver.max_session_timeout_ms = SESSION_SECONDS * 1000
         await self.server.set_application_uri(application_uri(self._config))
         nodesets = [path and self._config.path(path) for path in (config.nodeset, config.result_nodeset)]
         await add_types(self.server, *nodesets)

@@ -16,6 +16,7 @@ from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss
 from judo_edge.bench.opcua import OpcuaReport, rows_from_report
 from judo_edge.cli import main
 from judo_edge.station.opcua import types
+from judo_edge.station.opcua.server import SESSION_SECONDS
 from judo_edge.station.opcua.types import register_types
 from tests.opcua_clients import ENGINEER, OPERATOR, PASSWORD, ROOT, URI, process, station_file
 from tests.opcua_station import DIGEST
@@ -230,6 +231,26 @@ def test_a_condition_is_told_acknowledged_and_told_again(line):
         await until(last, True)
 
     with_client(line, use)
+
+
+def test_a_session_whose_connection_goes_does_not_gather_events_for_long(line):
+    folder, url = line
+
+    async def run():
+        client = Client(url, timeout=20)
+        client.application_uri = URI
+        files = [str(folder / "client" / name) for name in ("certificate.pem", "key.pem")]
+        await client.set_security(SecurityPolicyAes256Sha256RsaPss, *files)
+        await client.connect_socket()
+        try:
+            await client.send_hello()
+            await client.open_secure_channel()
+            client.session_timeout = 3_600_000
+            return (await client.create_session()).RevisedSessionTimeout
+        finally:
+            client.disconnect_socket()
+
+    assert asyncio.run(run()) == SESSION_SECONDS * 1000
 
 
 def test_a_heartbeat_that_stands_still_is_shown(line):
