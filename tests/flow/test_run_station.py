@@ -41,7 +41,8 @@ def drop(station, name, is_bad):
 def test_photos_and_triggers_become_one_result_each_and_a_stop_is_clean(station):
     async def use():
         drop(station, "early.png", is_bad=True)
-        await station.until_ready()
+        await station.until_ready()  # with any camera; the triggers below want this one
+        await station.until(lambda _: "camera top (process" in station.log.read_text())
         drop(station, "good.png", is_bad=False)
         (station.inbox / "broken.png").write_bytes(b"this is no photo")
         jobs = [await station.client.trigger(JobRequest(camera="top", part_id=f"t{n}", key=f"k{n}")) for n in range(5)]
@@ -62,6 +63,7 @@ def test_photos_and_triggers_become_one_result_each_and_a_stop_is_clean(station)
     truth = {one["job_id"]: one["kind"] for one in read_truth(station.run_folder)}
     for part, result in by_part.items():
         if part.startswith("t"):
+            assert result.job_id in truth, result
             assert result.decision is (Decision.OK if truth[result.job_id] == "good" else Decision.NOK)
     assert sorted(path.name for path in (station.inbox / "done").iterdir()) == ["early.png", "good.png"]
     assert station.stop() == 0
