@@ -10,7 +10,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -96,11 +96,13 @@ def _error_from_validation(cls: type[BaseModel], error: ValidationError, source:
 
 
 def _complaint(cls: type[BaseModel], detail: ErrorDetails) -> tuple[str, str, str]:
-    location = detail["loc"]
+    location, _ = _place(cls, detail["loc"])
     key = ".".join(str(part) for part in location)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "extra_forbidden":
-        return _unknown_key(cls, location)
+        return _unknown_key(cls, detail["loc"])
+    if detail["type"].startswith("union_tag_"):
+        return _wrong_kind(key, detail["ctx"])
     if detail["type"] == "missing":
         return f"key '{key}' is missing", "", f"set '{key}'"
     if not key:
@@ -108,26 +110,46 @@ def _complaint(cls: type[BaseModel], detail: ErrorDetails) -> tuple[str, str, st
     return f"{key} = {_shown(key, detail['input'])}", message, f"correct '{key}'"
 
 
+def _wrong_kind(key: str, context: dict[str, Any]) -> tuple[str, str, str]:
+    """Complain of a table whose kind is told by one of its keys, and which has no such kind."""
+    kind = f"{key}.{context['discriminator'].strip(chr(39))}"
+    if "tag" not in context:
+        return f"key '{kind}' is missing", "", f"set '{kind}'"
+    return f"{kind} = {_shown(kind, context['tag'])}", f"one of {context['expected_tags']}", f"correct '{kind}'"
+
+
 def _unknown_key(cls: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, str, str]:
-    key = ".".join(str(part) for part in location)
-    allowed = _keys_at(cls, location[:-1])
+    shown, model = _place(cls, location[:-1])
+    key = ".".join(str(part) for part in (*shown, location[-1]))
+    allowed = list(model.model_fields) if model else []
     near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
     action = f"did you mean '{near[0]}'?" if near else f"remove '{key}'"
     return f"unknown key '{key}'", f"one of {', '.join(allowed)}" if allowed else "", action
 
 
-def _keys_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """List the keys allowed at a place; empty where a union leaves more than one model possible."""
-    model = cls
+def _place(
+    cls: type[BaseModel], location: tuple[int | str, ...]
+) -> tuple[tuple[int | str, ...], type[BaseModel] | None]:
+    """Return a place as the file has it, and the model there; None where a union leaves more than one possible.
+
+    pydantic names a table's kind as if it were a key (`cameras.0.folder.name`); the file has no such key.
+    """
+    models: list[type[BaseModel]] = [cls]
+    shown: list[int | str] = []
     for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:  # an index, or a key of a mapping: the model stays
+        if len(models) > 1 and (of_kind := [one for one in models if _is_of_kind(one, part)]):
+            models = of_kind
             continue
-        models = list(_models_in(field.annotation))
-        if len(models) != 1:
-            return []
-        model = models[0]
-    return list(model.model_fields)
+        shown.append(part)
+        field = models[0].model_fields.get(str(part)) if len(models) == 1 else None
+        if field is not None:  # else an index, or a key of a mapping: the model stays
+            models = list(_models_in(field.annotation)) or models
+    return tuple(shown), models[0] if len(models) == 1 else None
+
+
+def _is_of_kind(model: type[BaseModel], kind: int | str) -> bool:
+    fields = model.model_fields.values()
+    return any(get_origin(field.annotation) is Literal and get_args(field.annotation) == (kind,) for field in fields)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -58,7 +58,9 @@ def _exported(name: str, recipe: str, folder: Path) -> Path:
         from judo_edge.export.pipeline import export_bundle
     except ModuleNotFoundError as error:
         found = f"{name} has to be exported, which needs the package {error.name!r}"
-        raise DependencyError(found, "the extra export", "pip install 'judo-edge[export]'") from error
+        elsewhere = f"run `judo-edge export {name} --out BUNDLE` where it is and copy that folder here"
+        action = f"pip install 'judo-edge[export]', or {elsewhere}"
+        raise DependencyError(found, "the extra export, or an exported bundle", action) from error
     return export_bundle(_assets() / name, recipe=recipe, out=folder, force=True, restart=True)  # seconds: none is kept
 
 

@@ -8,6 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+_UNFOLDED = 100_000
+"""Columns of what no terminal shows: more than any row of ours has."""
+
 
 def console(stderr: bool = True) -> Console:
     """Return a console that prints file names and model text as they are: markup in them means nothing."""
@@ -27,7 +30,7 @@ def bar() -> Progress:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-    """Print rows of text under a header (empty for none)."""
+    """Print rows of text under a header (empty for none): folded to a terminal's width, into a pipe or file a line each."""
     table = Table(
         show_header=bool(header), box=None, padding=(0, 2, 0, 0), caption=caption or None, caption_justify="left"
     )
@@ -35,7 +38,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: s
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console(stderr=False).print(table)
+    out = console(stderr=False)
+    if out.is_terminal:
+        out.print(table)
+        return
+    out.width = _UNFOLDED
+    with out.capture() as text:
+        out.print(table)
+    print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def note(text: str) -> None:

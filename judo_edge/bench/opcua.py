@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 from judo_edge.bench.statistics import Summary, summary_from_values
 from judo_edge.config import Frozen
-from judo_edge.errors import DependencyError, InputError
+from judo_edge.errors import DependencyError, InputError, first_line
 
 _METHODS, _TRIGGER, _SYSTEM = "ns=4;s=Tags.Methods", "ns=4;s=Tags.Methods.Trigger", "ns=4;s=VisionSystem"
 _RESULT_READY = "ns=2;i=1024"
@@ -74,8 +74,32 @@ def measure(
     try:
         return asyncio.run(_measured(url, user, password, rate, seconds, key, certificate))
     except (OSError, asyncio.TimeoutError, asyncua.ua.UaError) as error:
-        action = f"start the station, check user and password, copy {certificate} into <data>/pki/trusted"
-        raise InputError(f"{url}: {type(error).__name__}: {error}", "a server that lets us in", action) from error
+        raise InputError(
+            f"{url}: {_why(error)}", "a server that lets us in", _what_to_do(error, certificate)
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    names = {
+        ConnectionRefusedError: "nothing listens there",
+        asyncio.TimeoutError: "no answer",
+        TimeoutError: "no answer",
+    }
+    return names.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
+
+
+def _what_to_do(error: Exception, certificate: Path) -> str:
+    """Say what helps against the refusals that a server has."""
+    trust = f"copy {certificate} into <data>/pki/trusted of the station"
+    known = {
+        "BadCertificateUntrusted": trust,
+        "BadSecurityChecksFailed": trust,
+        "BadUserAccessDenied": "check user and password",
+        "BadIdentityTokenRejected": "check user and password",
+    }
+    return known.get(
+        type(error).__name__, "start the station, and see that host and port are those of its [opcua] table"
+    )
 
 
 def own_certificate(pki: Path, note: Callable[[str], None]) -> tuple[Path, Path]:

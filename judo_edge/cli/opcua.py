@@ -26,7 +26,7 @@ def describe(
     station: Annotated[Path, typer.Argument(metavar="STATION.toml", help="Settings of the station.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print what a PLC's program can read, write and call: browse path, NodeId, type, access, meaning."""
+    """Print what a PLC's program can read, write and call: browse path, NodeId, access, meaning, type."""
     from judo_edge.station.config import station_from_file
     from judo_edge.station.opcua import check_installed
 
@@ -37,8 +37,8 @@ def describe(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    header = ("browse path", "NodeId", "type", "access", "meaning")
-    print_table(header, [(row.path, row.node_id, row.type, row.access, row.meaning) for row in rows])
+    header = ("browse path", "NodeId", "access", "meaning", "type")  # a method's arguments may be long: they come last
+    print_table(header, [(row.path, row.node_id, row.access, row.meaning, row.type) for row in rows])
 
 
 @opcua.command("bench")

@@ -54,6 +54,8 @@ class Spooled(Frozen):
     """File that the photo came from, empty for a camera."""
     part_id: str = ""
     """Serial number that the source knows, such as from a file name."""
+    problem: str = ""
+    """Why there are no pixels, in the camera's words; empty where there are."""
 
 
 class Outcome(Frozen):

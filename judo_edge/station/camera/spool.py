@@ -46,10 +46,7 @@ class Spool:
     def put_fault(self, error: CameraError) -> Spooled:
         """Describe a part of which there are no pixels: its file cannot be read, so the part gets no OK."""
         source = _identity(error.path) or f"{self._started}-{time.monotonic_ns()}"
-        spooled = self._described(error.path, error.part_id, source)
-        with suppress(OSError):
-            (self.folder / spooled.file).write_text(str(error), encoding="utf-8")
-        return spooled
+        return self._described(error.path, error.part_id, source).model_copy(update={"problem": str(error)})
 
     def has(self, spooled: Spooled) -> bool:
         """Tell whether the file is still there."""

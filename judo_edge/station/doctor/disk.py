@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from judo_edge.files import output_errors
 from judo_edge.station.doctor.findings import Finding, fail, ok, warn
 
 WRITES = 20
@@ -44,7 +45,8 @@ def _latency(folder: Path) -> Finding:
     """Time small writes with fsync, as the ledger makes one for each verdict."""
     path = folder / f".doctor-{os.getpid()}"
     seconds = []
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with output_errors(path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         for _ in range(WRITES):
             began = time.monotonic()

@@ -36,11 +36,14 @@ def _of_station(config: StationConfig, file: Path) -> list[tuple[str, Check]]:
         ("run folder", partial(line.folders, config)),
         ("disk", partial(disk.disk, config.data, keep_free)),
     ]
-    checks += [(f"recipe {table.id}", partial(line.recipe, config, table)) for table in config.recipes]
+    for table in config.recipes:
+        checks.append((f"recipe {table.id}", partial(line.recipe, config, table)))
+        checks.append((f"recipe {table.id} masters", partial(line.masters, config, table)))
     if not _is_running(config):  # a camera has one user
         checks += [(f"camera {one.name}", partial(line.camera, file, one.name)) for one in config.cameras]
     checks += [
         ("ports", partial(line.ports, config)),
+        ("mqtt", partial(line.broker, config)),
         ("certificates", partial(line.certificates, config)),
         ("users", partial(line.users, config)),
     ]

@@ -14,14 +14,17 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from judo_edge.core import Decision
 from judo_edge.errors import InputError, JudoEdgeError
 from judo_edge.station.config import RecipeTable, StationConfig
 from judo_edge.station.doctor.findings import Finding, fail, ok, warn
+from judo_edge.station.masters import masters_of_recipe
 from judo_edge.station.supervisor.folders import run_folder_of
 from judo_edge.station.workers import SOCKET_NAME
 
 CAMERA_SECONDS = 30.0
 _LEAST_DAYS = 30
+_BROKER_SECONDS = 3.0
 
 
 def recipe(config: StationConfig, table: RecipeTable) -> Iterator[Finding]:
@@ -31,7 +34,7 @@ def recipe(config: StationConfig, table: RecipeTable) -> Iterator[Finding]:
 
     name = f"recipe {table.id}"
     bundle = current_bundle(config, table)
-    yield ok(f"{name} bundle", f"{bundle.manifest.name}, digest {bundle.digest[:12]}, every file verified")
+    yield ok(f"{name} bundle", f"{bundle.manifest.name}, digest {bundle.subject_digest[:12]}, every file verified")
     check_accepted(bundle, table.accept_failed)
     known = acceptance_text(bundle)
     if known.startswith("passed"):
@@ -68,6 +71,20 @@ def _references(config: StationConfig, table: RecipeTable, bundle: object) -> It
         yield warn(f"{name} decision", why, "until then JUDO's own words decide, and it over-calls defects")
     else:
         yield ok(f"{name} decision", f"version {decision.version}, threshold {decision.threshold:.3g}")
+
+
+def masters(config: StationConfig, table: RecipeTable) -> Iterator[Finding]:
+    """See that challenge parts are laid out where the station needs them to say OK."""
+    folder = config.path(config.challenge.masters)
+    found = [master.wanted for master in masters_of_recipe(folder, table.id)]
+    num_bad, name = found.count(Decision.NOK), f"recipe {table.id} masters"
+    action = f"put photos of known-bad parts into {folder / table.id / 'fail'}, of known-good ones into pass beside it"
+    if config.challenge.is_required and not num_bad:
+        yield fail(name, "none that must fail, and one is required: the station says no OK", action)
+    elif not found:
+        yield warn(name, "none: nothing shows at start and shift that bad parts are still found", action)
+    else:
+        yield ok(name, f"{num_bad} must fail, {len(found) - num_bad} must pass")
 
 
 def camera(config_file: Path, name: str) -> Iterator[Finding]:
@@ -128,6 +145,20 @@ def ports(config: StationConfig) -> Iterator[Finding]:
                 yield _taken(config, name, f"{table.host}:{table.port}", error, table.port)
             else:
                 yield ok(f"port {name}", f"{table.host}:{table.port} is free")
+
+
+def broker(config: StationConfig) -> Iterator[Finding]:
+    """See that the MQTT broker takes connections, where one is to be told."""
+    if not config.mqtt.is_on:
+        return
+    host, port = config.mqtt.host, config.mqtt.port
+    try:
+        socket.create_connection((host, port), timeout=_BROKER_SECONDS).close()
+    except OSError as error:
+        action = "start it, or correct mqtt.host and mqtt.port; results are kept until then"
+        yield warn("mqtt", f"no broker at {host}:{port}: {error.strerror or error}", action)
+    else:
+        yield ok("mqtt", f"a broker listens at {host}:{port}")
 
 
 def _taken(config: StationConfig, name: str, address: str, error: OSError, port: int) -> Finding:

@@ -203,11 +203,18 @@ class StationBase(Telling):
             "target": transition.target.value,
             "command": transition.command.value,
         }
+        _log.info("state %s -> %s", transition.source.value, transition.target.value)
         self.broadcaster.publish(EventKind.TRANSITION, data)
         if transition.command is Command.AUTOMATIC and transition.target is State.ERROR:
             self.run, self.single = None, ""
 
     def _condition(self, condition: Condition) -> None:
+        """Tell of a condition; the log says it too, for who has no page and no OPC UA client yet."""
+        if condition.is_active and not condition.is_acknowledged:
+            level = logging.WARNING if condition.severity is Severity.WARNING else logging.ERROR
+            _log.log(level, "%s: %s", condition.name, condition.text)
+        elif not condition.is_active and not condition.is_acknowledged:
+            _log.info("%s: over", condition.name)
         self.broadcaster.publish(EventKind.CONDITION, condition.model_dump(mode="json"))
 
     async def _beside(self, work: Any) -> None:

@@ -67,7 +67,7 @@ class _Line:
     async def hello(self, role: str, name: str, pid: int = 0) -> None:
         """Take who calls for what it says it is; the socket's folder has let nobody else in."""
         crew, self._name = self._station.crew, name
-        _log.info("%s %s (process %d) is there", role, name, pid)
+        _log.info("%s is there", name if role == name else f"{role} {name}")
         if role == "camera":
             eye = PeerEye(self._peer)
             crew.join_eye(name, eye)

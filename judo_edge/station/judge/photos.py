@@ -22,6 +22,8 @@ def image_from_spooled(spool: Path, spooled: Spooled) -> Image:
 
     ImageError says what is wrong with it.
     """
+    if spooled.problem:
+        raise ImageError(spooled.problem)
     if not spooled.file and spooled.path:
         return image_from_file(Path(spooled.path))
     return image_from_spool(spool, spooled.file)

@@ -95,7 +95,8 @@ class Preparer:
         used = [one.reference_id for one in self._store.references(table.part)]
         if not used:
             found = f"no reference of part {table.part!r} in {self._store.folder}"
-            raise StationError(found, "at least one good part", f"judo-edge enroll --part {table.part} GOOD_PHOTOS")
+            enroll = f"judo-edge enroll --part {table.part} --store {self._store.folder} GOOD_PHOTOS"
+            raise StationError(found, "at least one good part", enroll)
         decision, note = applicable_decision(self._decisions, table.part, circumstances_of(bundle, engine, used))
         if note:
             _log.info("recipe %s: %s", table.id, note)

@@ -63,6 +63,7 @@ class Users:
     def get_user(self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None) -> Any:
         """Return the session's user, None when name, password or certificate are not right."""
         if not username or certificate is None or not self._trust.is_trusted(bytes(certificate)):
+            _log.warning("a session without user name, or over an untrusted certificate, is refused")
             return None
         secret = password.decode("utf-8", "replace") if isinstance(password, bytes) else str(password or "")
         user = self._checked(str(username), secret, bytes(certificate))
@@ -75,6 +76,7 @@ class Users:
         """
         keys = [name if self._trust.trusts_all else sha256_of_bytes(certificate)]
         if self._attempts.wait(keys) > 0:
+            _log.warning("user %.64r is refused: its client has to wait after wrong passwords", name)
             return None
         self._attempts.count(keys)
         try:
@@ -84,6 +86,8 @@ class Users:
             return None
         if user:
             self._attempts.forget(keys)
+        else:
+            _log.warning("user %.64r is refused: no such user, or another password", name)
         return user
 
 
@@ -136,8 +140,9 @@ class TrustList:
         name = f"{certificate.fingerprint(hashes.SHA256()).hex()[:32]}.der"
         if (self._rejected / name).exists() or len(list(self._rejected.iterdir())) >= _MAX_REJECTED:
             return
-        _log.warning("client certificate %s is not trusted; it is in %s", name, self._rejected)
         write_atomic(self._rejected / name, der)
+        text = "a client's certificate is not trusted yet: %.100r; do: if it is yours, mv %s %s/"
+        _log.warning(text, certificate.subject.rfc4514_string(), self._rejected / name, self._trusted)
 
 
 def application_uri(config: StationConfig) -> str:

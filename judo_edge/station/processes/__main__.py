@@ -82,13 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Lines(logging.Formatter):
+    """`LEVEL text`, with the logger's name where it is another package that speaks."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        is_ours = record.name == "__main__" or record.name.partition(".")[0] == "judo_edge"
+        return f"{record.levelname} {'' if is_ours else f'{record.name}: '}{record.message}"
+
+
 def _log_to_stderr() -> None:
     """Write `LEVEL text` lines, as the supervisor reads them; a full pipe costs lines and stops nobody."""
     logging.raiseExceptions = False
     if not sys.stderr.isatty():
         with contextlib.suppress(OSError):
             os.set_blocking(2, False)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ async def run_opcua(config: StationConfig, run_folder: Path) -> None:
     from judo_edge.station.opcua.server import OpcuaServer
 
     logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of each client that was refused or went away
+    logging.getLogger("asyncua.server.uaprocessor").addFilter(_is_no_answer)
     if not UserStore(config.data / FILE_NAME).list():
         _log.warning("nobody can log in: add a user by `judo-edge station user add`")
     async with StationClient(run_folder / SOCKET_NAME, "opcua") as station:
@@ -37,6 +38,11 @@ async def run_opcua(config: StationConfig, run_folder: Path) -> None:
             await asyncio.Event().wait()
         finally:
             await server.stop()
+
+
+def _is_no_answer(record: logging.LogRecord) -> bool:
+    """Tell whether a line is of a fault: what a client was told of its own mistake is none, and refusals have a line."""
+    return not record.getMessage().startswith("sending service fault response")
 
 
 def _url_file(run_folder: Path) -> Path:

@@ -54,6 +54,7 @@ def server_from_desk(desk: Desk, app: object) -> uvicorn.Server:
             yield
 
     settings = desk.settings
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its steps at start and stop are nobody's business
     certificate, key = ((str(path) if path else None) for path in (settings.certificate, settings.key))
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
