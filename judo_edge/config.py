@@ -90,6 +90,7 @@ def _escaped(char: str) -> str:
 
 def _error_from_validation(cls: type[BaseModel], error: ValidationError, source: str) -> ConfigError:
     details = error.errors(include_url=False)
+    details.sort(key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key is why another one is missing
     found, wanted, action = _complaint(cls, details[0])
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return ConfigError(f"{source}: {found}{more}", wanted, action)

@@ -30,7 +30,7 @@ def bar() -> Progress:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-    """Print rows of text under a header (empty for none): folded to a terminal's width, into a pipe or file a line each."""
+    """Print rows of text under a header (empty for none): folded to a terminal's width, a line each into a pipe."""
     table = Table(
         show_header=bool(header), box=None, padding=(0, 2, 0, 0), caption=caption or None, caption_justify="left"
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from judo_edge.config import model_from_data, model_from_toml, toml_from_data
+from judo_edge.config import Frozen, model_from_data, model_from_toml, toml_from_data
 from judo_edge.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -128,3 +128,38 @@ def test_written_toml_reads_back_the_same(data: dict[str, object]) -> None:
 def test_a_lone_surrogate_is_refused_when_writing() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         toml_from_data({"text": "\ud800"})
+
+
+class Round(Frozen):
+    kind: Literal["round"]
+    radius: int
+
+
+class Square(Frozen):
+    kind: Literal["square"]
+    side: int
+
+
+class Shapes(Frozen):
+    shapes: tuple[Annotated[Round | Square, Field(discriminator="kind")], ...]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            'kind = "round"\nradus = 3',
+            "unknown key 'shapes.0.radus' (and 1 more); wanted: one of kind, radius; do: did you mean 'radius'?",
+        ),
+        ('kind = "squre"', "shapes.0.kind = 'squre'; wanted: one of 'round', 'square'; do: correct 'shapes.0.kind'"),
+        ("side = 3", "key 'shapes.0.kind' is missing; do: set 'shapes.0.kind'"),
+        ('kind = "square"', "key 'shapes.0.side' is missing; do: set 'shapes.0.side'"),
+        ('kind = "square"\nside = "a"', "shapes.0.side = 'a'"),
+    ],
+)
+def test_a_table_that_says_its_kind_is_named_as_the_file_has_it(tmp_path: Path, table: str, message: str) -> None:
+    path = tmp_path / "shapes.toml"
+    path.write_text(f"[[shapes]]\n{table}\n")
+    with pytest.raises(ConfigError) as caught:
+        model_from_toml(Shapes, path)
+    assert message in str(caught.value)

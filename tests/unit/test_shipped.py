@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from judo_edge import shipped
-from judo_edge.errors import BundleError
+from judo_edge.errors import BundleError, DependencyError
 from tests.scripted import scripted_bundle
 
 
@@ -57,6 +58,13 @@ def test_damaged_export_is_made_again_and_said(assets: Path) -> None:
 def test_folder_is_opened_as_it_is(tmp_path: Path) -> None:
     made = scripted_bundle(tmp_path / "bundle")
     assert shipped.bundle_from_name(str(tmp_path / "bundle")).digest == made.digest
+
+
+def test_without_the_extra_it_says_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "judo_edge.export.pipeline", None)
+    with pytest.raises(DependencyError, match=r"judo-edge\[export\].*judo-edge export judo-nano --out BUNDLE.*copy"):
+        shipped.bundle_from_name("judo-nano")
 
 
 def test_unknown_name_lists_what_is_shipped(assets: Path) -> None:

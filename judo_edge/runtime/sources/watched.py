@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from judo_edge.core import Image
-from judo_edge.errors import CameraError, CameraFault, ConfigError, ImageError, first_line
+from judo_edge.errors import CameraError, CameraFault, ConfigError, ImageError
 from judo_edge.files import output_errors
 from judo_edge.runtime.sources.camera import Camera, Grabbed
 from judo_edge.vision.photos import PHOTO_SUFFIXES, image_from_file
@@ -127,7 +127,7 @@ class WatchedFolder(Camera):
             return  # it may still be written to
         moved = self._move(photo, FAILED)
         raise CameraError(
-            CameraFault.UNREADABLE, first_line(error), "a photo that decodes", f"see {moved}", part_id, str(moved)
+            CameraFault.UNREADABLE, error.found, "a photo that decodes", f"see {moved}", part_id, str(moved)
         ) from error
 
     def _complete(self) -> list[Path]:

@@ -99,7 +99,7 @@ class Preparer:
             raise StationError(found, "at least one good part", enroll)
         decision, note = applicable_decision(self._decisions, table.part, circumstances_of(bundle, engine, used))
         if note:
-            _log.info("recipe %s: %s", table.id, note)
+            _log.warning("recipe %s: %s", table.id, note)
         version = Version(
             part=table.part,
             bundle_digest=bundle.subject_digest,

@@ -41,7 +41,7 @@ async def run_opcua(config: StationConfig, run_folder: Path) -> None:
 
 
 def _is_no_answer(record: logging.LogRecord) -> bool:
-    """Tell whether a line is of a fault: what a client was told of its own mistake is none, and refusals have a line."""
+    """Tell whether a line is of a fault: what a client is told of its mistake is none; who is refused has a line."""
     return not record.getMessage().startswith("sending service fault response")
 
 

@@ -45,7 +45,7 @@ function recipeRow(recipe, status) {
     recipe.bundle,
     recipe.reference_ids.length,
     recipe.decision_version ?? "JUDO's words",
-    recipe.signer ? recipe.signer.slice(0, 16) : "–",
+    recipe.signer ? recipe.signer.slice(0, 8) : "–",
     moment(recipe.created),
     isReady ? challengeChip(status.challenge?.[recipe.external_id]) : "",
   ];

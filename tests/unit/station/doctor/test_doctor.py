@@ -132,3 +132,28 @@ def test_only_the_doctor_is_loaded():
     script = "import sys, judo_edge.station.doctor.examining; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "asyncua", "fastapi", "tensorrt"} & set(loaded)
+
+
+def test_masters_that_are_needed_and_not_there(tmp_path):
+    required = station_from_file(station(tmp_path, "[challenge]\nis_required = true\n"))
+    (table,) = required.recipes
+    folder = tmp_path / "masters" / "lid"
+    (found,) = line.masters(required, table)
+    assert found.level is Level.FAIL and str(folder / "fail") in found.action
+    (found,) = line.masters(station_from_file(station(tmp_path)), table)
+    assert found.level is Level.WARN
+    for kind in ("fail", "pass"):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "one.jpg").write_bytes(b"")
+    (found,) = line.masters(required, table)
+    assert (found.level, found.found) == (Level.OK, "1 must fail, 1 must pass")
+
+
+def test_a_broker_that_is_there_and_one_that_is_not(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = station_from_file(station(tmp_path, f"[mqtt]\nis_on = true\nport = {server.getsockname()[1]}\n"))
+        (found,) = line.broker(config)
+        assert found.level is Level.OK
+    (found,) = line.broker(config)
+    assert found.level is Level.WARN and "results are kept until then" in found.action
+    assert not list(line.broker(station_from_file(station(tmp_path))))

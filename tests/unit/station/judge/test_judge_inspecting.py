@@ -105,6 +105,12 @@ def test_a_photo_that_cannot_be_read_is_said_so(kind: str, line: Line) -> None:
     assert line.outcome(after).decision is Decision.OK  # the next part is none the worse
 
 
+def test_a_part_without_pixels_has_the_reason_that_its_camera_gave(line: Line) -> None:
+    known = spooled(line.run, photo(5)).model_copy(update={"problem": "a.jpg: half of it is missing"})
+    found = line.outcome(known)
+    assert (found.code, found.reason) == (Code.PHOTO_UNREADABLE, "a.jpg: half of it is missing")
+
+
 @pytest.mark.parametrize("name", ["../secret.npy", "/etc/passwd", "", ".."])
 def test_a_spool_file_lies_in_the_spool_folder(name: str, line: Line) -> None:
     np.save(line.run / "secret.npy", photo(5)) if line.run.is_dir() else None

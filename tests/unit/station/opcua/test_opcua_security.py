@@ -55,12 +55,13 @@ def refusal(trust, certificate, uri=URI):
     return caught.value.code
 
 
-def test_an_unknown_certificate_waits_among_the_rejected_until_it_is_moved(tmp_path, certificate):
+def test_an_unknown_certificate_waits_among_the_rejected_until_it_is_moved(tmp_path, certificate, caplog):
     trust = TrustList(tmp_path)
     application = ua.ApplicationDescription(ApplicationUri=URI)
     assert refusal(trust, certificate) == ua.StatusCodes.BadCertificateUntrusted
     (rejected,) = (tmp_path / "rejected").iterdir()
     assert rejected.read_bytes() == certificate.public_bytes(Encoding.DER)
+    assert f"do: if it is yours, mv {rejected} {tmp_path / 'trusted'}/" in caplog.text
     (tmp_path / "trusted" / "notes.txt").write_text("no certificate")
     rejected.rename(tmp_path / "trusted" / rejected.name)
     asyncio.run(trust.check(certificate, application))
