@@ -78,6 +78,8 @@ class Script:
     """What a camera raises, in turn and again from the start."""
     prepare_error: StationError | None = None
     prepare_seconds: float = 0.0
+    decision_version: int | None = None
+    """Of the calibrated decision that holds for what is prepared."""
     failing: set[str] = field(default_factory=set)
     """Recipes that cannot be prepared."""
     versions: dict[str, int] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class ScriptedJudge:
             bundle_digest="b" * 64,
             references_digest=newest,
             reference_ids=("ref-1",),
+            decision_version=self._script.decision_version,
             created=utc_now(),
         )
 

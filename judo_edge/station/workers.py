@@ -24,7 +24,8 @@ An **inspector** answers
 A façade that hands results on calls
     sink_state(text)                               why it cannot; empty: it can
 
-The **supervisor** answers restart(name) and calls processes(list of ProcessHealth) whenever that changes.
+The **supervisor** answers restart(name). It calls processes(list of ProcessHealth) whenever that changes, and
+stopping() before it ends everybody.
 Times are of the monotonic clock, which all processes of a machine share.
 """
 

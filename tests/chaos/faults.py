@@ -174,7 +174,7 @@ def chosen_faults(has_small_disk: bool, link: Link) -> Chosen:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int = 48):  # type: ignore[no-untyped-def]
+def small_disk(folder: Path, megabytes: int = 96):  # type: ignore[no-untyped-def]
     """Mount a small tmpfs at a folder; yields False where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]

@@ -42,7 +42,7 @@ def test_photos_and_triggers_become_one_result_each_and_a_stop_is_clean(station)
     async def use():
         drop(station, "early.png", is_bad=True)
         await station.until_ready()  # with any camera; the triggers below want this one
-        await station.until(lambda _: "camera top (process" in station.log.read_text())
+        await station.until(lambda _: "camera top is there" in station.log.read_text())
         drop(station, "good.png", is_bad=False)
         (station.inbox / "broken.png").write_bytes(b"this is no photo")
         jobs = [await station.client.trigger(JobRequest(camera="top", part_id=f"t{n}", key=f"k{n}")) for n in range(5)]
@@ -66,8 +66,10 @@ def test_photos_and_triggers_become_one_result_each_and_a_stop_is_clean(station)
             assert result.job_id in truth, result
             assert result.decision is (Decision.OK if truth[result.job_id] == "good" else Decision.NOK)
     assert sorted(path.name for path in (station.inbox / "done").iterdir()) == ["early.png", "good.png"]
+    running = station.log.read_text()
     assert station.stop() == 0
     assert_gone(station)
+    assert " ERROR " not in station.log.read_text().removeprefix(running), "a clean stop is told as an error"
     assert not list((station.run_folder / "spool").iterdir())
 
 

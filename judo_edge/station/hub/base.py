@@ -174,9 +174,22 @@ class StationBase(Telling):
         before = {one.external_id: one for one in self.recipe_book.prepared()}.get(external_id)
         recipe = await self.recipe_book.prepare(external_id, internal_id, is_last)
         self.conditions.clear(f"recipe.{external_id}")
+        self.conditions.tell(f"decision.{external_id}", Severity.WARNING, await self._lost_decision(recipe))
         if before and before.internal_id != recipe.internal_id:
             self.put_away(before)
         return recipe
+
+    async def _lost_decision(self, recipe: Recipe) -> str:
+        """Say that JUDO's words decide where a calibrated decision did before; empty otherwise."""
+        if recipe.decision_version is not None:
+            return ""
+        earlier = [one for one in await self.recipe_book.versions() if one.external_id == recipe.external_id]
+        if all(one.decision_version is None for one in earlier):
+            return ""
+        return (
+            "JUDO's own words decide: bundle or references changed since the calibrated decision was made; "
+            "judo-edge calibrate-decision makes one for these"
+        )
 
     def put_away(self, recipe: Recipe) -> None:
         """Let the inspector close a version once no job needs it."""

@@ -61,6 +61,7 @@ class _Line:
             "frame": self.frame,
             "camera_state": self.camera_state,
             "processes": self.processes,
+            "stopping": self.stopping,
             "sink_state": self.sink_state,
         }
 
@@ -95,6 +96,11 @@ class _Line:
     async def processes(self, processes: Sequence[dict[str, Any]]) -> None:
         """Take what the supervisor says of the processes."""
         self._station.crew.processes = tuple(ProcessHealth.model_validate(one) for one in processes)
+
+    async def stopping(self) -> None:
+        """Hear from the supervisor that all processes are about to end: accept nothing more, miss nobody."""
+        self._station.steward.is_stopping = True
+        self._station.flow.is_closing = True
 
     async def sink_state(self, text: str) -> None:
         """Take what keeps a façade from handing results on; empty: nothing does."""

@@ -39,6 +39,8 @@ class Steward:
         self._ready_judge: Judge | None = None
         self._wake = asyncio.Event()
         self._is_patient = True
+        self.is_stopping = False
+        """Whether the supervisor ends the processes: that they go is then no fault."""
         self._tasks: list[asyncio.Task[None]] = []
         station.on_change = self.look
 
@@ -59,6 +61,8 @@ class Steward:
 
     def look(self) -> None:
         """Take note of a change: into Error at once, everything else as soon as it can be."""
+        if self.is_stopping:
+            return
         self._conditions()
         code, reason = self._unfit()
         station = self._station

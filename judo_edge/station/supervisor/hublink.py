@@ -41,6 +41,11 @@ class HubLink:
             return True
         return False
 
+    async def tell_stop(self) -> None:
+        """Tell the hub that all processes are about to end."""
+        with contextlib.suppress(JudoEdgeError, OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._client.call("stopping"), 1.0)
+
     async def close(self) -> None:
         """Hang up; a hub that does not listen is not waited for."""
         with contextlib.suppress(JudoEdgeError, OSError, asyncio.TimeoutError):

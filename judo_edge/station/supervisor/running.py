@@ -63,6 +63,7 @@ class Supervisor:
         self._notifier.send(STOPPING="1", STATUS="stopping")
         watching[0].cancel()
         hurrying = asyncio.create_task(self._kill_when_hurried())
+        await self._link.tell_stop()
         await self._stop_in_order()
         hurrying.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -55,5 +55,5 @@ def _spec(config: StationConfig, arguments: tuple[str, ...], role: str, name: st
         role=role,
         command=(sys.executable, "-m", *arguments),
         silent_limit=_SILENT.get(role, _USUAL_SILENT),
-        stop_limit=config.station.deadline + 5.0 if role == "hub" else 5.0,
+        stop_limit=config.station.deadline + 10.0 if role == "hub" else 5.0,
     )

@@ -340,3 +340,28 @@ def test_nothing_is_ok_while_a_reference_is_being_taken_away(tmp_path):
         assert (free.decision, free.code) == (Decision.OK, Code.INSPECTED)
 
     run_in(tmp_path, use, script)
+
+
+def test_a_calibrated_decision_that_no_longer_holds_is_told(tmp_path):
+    script = Script(decision_version=3)
+
+    async def use(station, judge, eyes):
+        assert "decision.lid" not in active(station)
+        script.decision_version = None
+        await station.enroll("lid", tmp_path / "photo.png", "upload", "ann")
+        assert "decision.lid" in active(station)
+        script.decision_version = 4
+        await station.prepare("lid")
+        assert "decision.lid" not in active(station)
+
+    run_in(tmp_path, use, script)
+
+
+def test_processes_that_are_being_stopped_are_not_missed(tmp_path):
+    async def use(station, judge, eyes):
+        station.steward.is_stopping = True
+        station.crew.leave_judge(station.crew.judge)
+        assert active(station) == set()
+        assert station.machine.state is State.READY
+
+    run_in(tmp_path, use)

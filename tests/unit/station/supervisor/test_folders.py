@@ -65,7 +65,7 @@ def test_table_has_what_the_file_asks_for(tmp_path):
     assert [spec.name for spec in table] == ["hub", "inspector", "camera.top", "camera.hub", "web"]
     assert table[2].command[1:5] == ("-m", "judo_edge.station.processes", "camera", "--config")
     assert table[2].command[-2:] == ("--name", "top")
-    assert table[0].stop_limit == 8.0
+    assert table[0].stop_limit == 13.0
 
 
 def test_waits_double_up_to_the_longest_and_begin_anew_after_health():
