@@ -335,6 +335,26 @@ def test_what_was_missed_is_fetched_by_number(plant: Plant, page: Any) -> None:
         assert page.locator("#live-rejects .reject:has-text('M-10')").count() == 1
 
 
+CHALLENGE_PART = """async () => {
+  const { insert, lastResult } = await import('/static/store.js');
+  const { number } = lastResult();
+  const other = { number: number + 1, result_id: 'm', part_id: 'fail/master.jpg', decision: 'NOK' };
+  insert({ ...lastResult(), ...other, origin: 'challenge' });
+  await new Promise((done) => setTimeout(done, 2500)); // the page draws itself anew every second
+}"""
+
+
+def test_a_challenge_part_does_not_look_like_a_part_of_the_line(plant: Plant, page: Any) -> None:
+    with plant.hub():
+        page.wait_for_selector("#away", state="hidden")
+        plant.script.outcomes = [GOOD]
+        trigger(page, "C-1")
+        band(page, "C-1", "OK")
+        page.evaluate(CHALLENGE_PART)
+        band(page, "C-1", "OK")
+        assert page.locator(".reject:has-text('fail/master')").count() == 0
+
+
 class _Evil(http.server.BaseHTTPRequestHandler):
     """Another origin on this machine, whose page posts forms to ours."""
 

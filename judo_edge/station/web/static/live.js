@@ -14,7 +14,7 @@ import {
   scoreBar,
 } from "/static/parts.js";
 import { renderCounters, renderLatency } from "/static/side.js";
-import { lastResult, store } from "/static/store.js";
+import { lastResult, partResults, store } from "/static/store.js";
 
 const PATIENCE = 250; // ms before a part under way takes the place of the verdict before it
 const RETURN = 60000; // ms without a key or touch after which the newest part is shown again
@@ -144,7 +144,7 @@ function renderPart(result) {
   put(byId("live-part"), key, () =>
     result
       ? [
-          scoreBar(result, store.results),
+          scoreBar(result, partResults()),
           reviewButtons(result, judge),
           make(
             "button",
@@ -213,7 +213,7 @@ export function onKey(key) {
 }
 
 function step(by) {
-  const list = store.results;
+  const list = partResults();
   const at = chosen ? list.findIndex((one) => one.number >= chosen.number) : list.length - 1;
   const next = list[at + by];
   if (next === lastResult()) follow();

@@ -25,7 +25,7 @@ export function band(result, { note = "" } = {}) {
   const facts = [
     `result ${result.number}`,
     `${number(result.total_seconds)} s`,
-    result.is_simulated && "simulated",
+    result.origin === "challenge" ? "challenge part" : result.is_simulated && "simulated",
     result.review && `reviewed: ${result.review}`,
   ];
   return make(

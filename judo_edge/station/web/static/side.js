@@ -2,7 +2,7 @@
 
 import { byId, draw, make, put } from "/static/dom.js";
 import { number } from "/static/parts.js";
-import { lastResult, store } from "/static/store.js";
+import { lastResult, partResults, store } from "/static/store.js";
 
 export function renderCounters() {
   const counters = store.status?.counters || {};
@@ -23,7 +23,7 @@ const counter = (label, value, kind = "") =>
 
 /** Seconds from trigger to verdict of the last parts, one bar each. */
 export function renderLatency() {
-  const results = store.results.slice(-100);
+  const results = partResults().slice(-100);
   const latency = store.status?.latency || {};
   put(byId("live-latency"), JSON.stringify([latency, lastResult()?.number]), () =>
     make(

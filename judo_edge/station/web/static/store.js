@@ -21,7 +21,11 @@ export const listen = (listener) => listeners.add(listener);
 const tell = (what, data) => listeners.forEach((listener) => listener(what, data));
 
 export const isReject = (result) => result.decision !== "OK";
-export const lastResult = () => store.results[store.results.length - 1] || null;
+/** Tell whether a result is about a part of the line: a challenge part's verdict must not look like one. */
+export const isPart = (result) => result.origin !== "challenge";
+export const partResults = () => store.results.filter(isPart);
+export const lastResult = () => partResults().pop() || null;
+const lastNumber = () => store.results[store.results.length - 1]?.number ?? 0;
 export const stationNow = () => Date.now() + store.clockOffset;
 
 let lastEvent = 0;
@@ -44,13 +48,15 @@ export function catchUp() {
 async function fetchMissed() {
   try {
     noteStatus(await get("/api/status"));
-    if (lastResult() && (store.status.last_number || 0) < lastResult().number)
+    if ((store.status.last_number || 0) < lastNumber())
       Object.assign(store, { results: [], rejects: [] }); // another ledger
-    const after = lastResult()?.number ?? 0;
+    const after = lastNumber();
     if (!after) {
       (await get(`/api/results?${query({ newest_first: true, limit: 100 })}`)).reverse().forEach(insert);
       for (const decision of ["NOK", "NOT_DECIDABLE"]) {
-        (await get(`/api/results?${query({ decision, newest_first: true, limit: 16 })}`)).forEach(insertReject);
+        (await get(`/api/results?${query({ decision, newest_first: true, limit: 16 })}`))
+          .filter(isPart)
+          .forEach(insertReject);
       }
     } else {
       await fetchAfter(after);
@@ -133,7 +139,7 @@ function noteStatus(status) {
 }
 
 function checkMissed() {
-  if (!store.isAway && (store.status.last_number || 0) > (lastResult()?.number ?? 0)) catchUp();
+  if (!store.isAway && (store.status.last_number || 0) > lastNumber()) catchUp();
 }
 
 function dropOldJobs() {
@@ -161,7 +167,7 @@ export function insert(result) {
   if (index > 0 && list[index - 1].number === result.number) list[index - 1] = result;
   else list.splice(index, 0, result);
   if (list.length > KEPT) list.shift();
-  if (isReject(result)) insertReject(result);
+  if (isPart(result) && isReject(result)) insertReject(result);
 }
 
 function insertReject(result) {
