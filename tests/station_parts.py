@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from judo_edge.core import Decision
 from judo_edge.errors import StationError
@@ -206,11 +206,8 @@ def scripted_config(tmp_path: Path, **station: object) -> StationConfig:
         {"id": "base", "bundle": "scripted", "part": "base-7", "prepare": False},
     ]
     tables = {"station": table, "recipes": recipes, "retention": {"reserve_megabytes": 1}}
-    camera = {"name": "top", "kind": "folder"}
-    try:
-        return StationConfig.model_validate({**tables, "cameras": [{**camera, "path": str(tmp_path / "photos")}]})
-    except ValidationError:
-        return StationConfig.model_validate({**tables, "cameras": [{**camera, "folder": str(tmp_path / "photos")}]})
+    camera = {"name": "top", "kind": "folder", "folder": str(tmp_path / "photos")}
+    return StationConfig.model_validate({**tables, "cameras": [camera]})
 
 
 def scripted_workers(

@@ -128,6 +128,10 @@ class Crew:
             return None
         return int(Code.CAMERA_UNPLUGGED), "its process is not there"
 
+    def has_seen_all_cameras(self) -> bool:
+        """Tell whether every camera's process has come since the start."""
+        return self._seen.issuperset(self.cameras)
+
     def is_any_camera_fit(self) -> bool:
         """Tell whether a photo can be taken at all; a station without cameras is given its photos."""
         return not self.cameras or any(name in self._eyes and name not in self.faults for name in self.cameras)

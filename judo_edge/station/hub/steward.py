@@ -118,7 +118,8 @@ class Steward:
             station.broadcaster.publish(EventKind.ERROR_RESOLVED)
         if self.wants_ready and station.machine.state is State.PREOPERATIONAL:
             station.machine.automatic(State.INITIALIZED)
-        if self.wants_ready and station.machine.state is State.INITIALIZED and station.prepared():
+        is_complete = station.crew.has_seen_all_cameras() or not self._is_patient
+        if self.wants_ready and station.machine.state is State.INITIALIZED and station.prepared() and is_complete:
             station.machine.automatic(State.READY)
 
     def _should_prepare(self) -> bool:

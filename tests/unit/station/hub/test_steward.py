@@ -365,3 +365,22 @@ def test_processes_that_are_being_stopped_are_not_missed(tmp_path):
         assert station.machine.state is State.READY
 
     run_in(tmp_path, use)
+
+
+def test_a_station_is_first_ready_when_all_its_cameras_are_there(tmp_path):
+    one = scripted_config(tmp_path)
+    side = one.cameras[0].model_copy(update={"name": "side"})
+    config = one.model_copy(update={"cameras": (*one.cameras, side)})
+
+    async def run():
+        async with scripted_station(tmp_path, Script(), config, is_ready=False) as station:
+            judge, eyes = scripted_workers(config, Script(), tmp_path / "run")
+            station.crew.join_judge(judge)
+            station.crew.join_eye("top", eyes["top"])
+            await until(lambda: station.machine.state is State.INITIALIZED and station.prepared())
+            await asyncio.sleep(0.1)
+            assert station.machine.state is State.INITIALIZED
+            station.crew.join_eye("side", eyes["side"])
+            await until(lambda: station.machine.state is State.READY)
+
+    asyncio.run(run())
