@@ -106,6 +106,8 @@ def _receive(camera: object, tally: Tally, now: float, stall_every: int) -> None
 def _report(tally: Tally, counts: StreamCounts, seconds: float) -> Report:
     span, gaps = tally.last - tally.first + 1, tally.missed - tally.incomplete
     without_buffer = counts.no_buffer // PACKETS
+    # A torn frame's packets may have come without a buffer too, so it may be in both counts.
+    is_explained = gaps + tally.incomplete >= without_buffer
     return {
         "seconds": round(seconds, 1),
         "frames": span,
@@ -119,7 +121,7 @@ def _report(tally: Tally, counts: StreamCounts, seconds: float) -> Report:
         "stalls": tally.stalls,
         "out_of_order": tally.out_of_order,
         "faults": tally.faults,
-        "accounted": span == tally.received + tally.missed and gaps >= without_buffer and not tally.out_of_order,
+        "accounted": span == tally.received + tally.missed and not tally.out_of_order and is_explained,
         "rss_first_mb": round(tally.memory[0][1] / 1e6, 2),
         "rss_last_mb": round(tally.memory[-1][1] / 1e6, 2),
         "rss_slope_mb_per_min": round(slope(tally.memory), 4),
