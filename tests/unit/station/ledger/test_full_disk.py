@@ -14,7 +14,7 @@ from judo_edge.station.ledger.reserve import Reserve
 from judo_edge.station.results import Code, EventKind, JobRequest
 from judo_edge.station.states import State
 from tests.disks import small_disk
-from tests.station_parts import Script, all_results, scripted_config, scripted_station, until
+from tests.station_parts import GOOD, Script, all_results, scripted_config, scripted_station, until
 
 DISK = 24 << 20
 
@@ -48,15 +48,17 @@ def test_the_reserve_is_not_made_where_it_would_fill_the_disk(tmp_path):
 def test_verdicts_go_on_in_the_reserve_and_it_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("judo_edge.station.hub.steward.RESERVE_SECONDS", 0.05)
 
+    script = Script(outcomes=[GOOD.model_copy(update={"reply": "x" * 20_000})])  # so that few parts fill what is left
+
     async def run(disk):
         config = scripted_config(disk).model_copy(update={"retention": RetentionTable(reserve_megabytes=4)})
-        async with scripted_station(disk, config=config, run_folder=tmp_path / "run") as station:
+        async with scripted_station(disk, script, config, run_folder=tmp_path / "run") as station:
             assert (config.data / RESERVE_NAME).exists()
             filler = fill(disk)
             number = 0
             while (config.data / RESERVE_NAME).exists():
                 number += 1
-                await station.trigger(JobRequest(part_id=f"part-{number}-" + "x" * 2000))
+                await station.trigger(JobRequest(part_id=f"part-{number}"))
                 await until(lambda: not station.flow.jobs.all())
             await until(lambda: "disk" in names(station))
             assert station.machine.state is State.READY
