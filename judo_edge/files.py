@@ -63,8 +63,8 @@ def output_errors(path: Path) -> Iterator[None]:
         raise output_error_from_os(error, path) from error
 
 
-def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
-    """Write `data` beside `path` and rename it.
+def write_atomic(path: Path, data: bytes, force: bool = False, *, is_private: bool = False) -> None:
+    """Write `data` beside `path` and rename it; only this user may read a private file.
 
     Raises OutputError when `path` exists and `force` is not given, or when it cannot be written; what was there stays.
     """
@@ -73,7 +73,8 @@ def write_atomic(path: Path, data: bytes, force: bool = False) -> None:
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         with output_errors(path):
-            with partial.open("wb") as stream:
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if is_private else 0o666)
+            with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())

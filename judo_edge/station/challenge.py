@@ -20,11 +20,9 @@ from judo_edge.errors import OutputError, StationError, first_line
 from judo_edge.station.challengerecords import ChallengeRun, records_from_file, write_records
 from judo_edge.station.config import ChallengeTable
 from judo_edge.station.masters import Master, differences, hashes_of_masters, masters_of_recipe
-from judo_edge.station.results import Code, JobRequest, Recipe, Result, Severity
+from judo_edge.station.results import CHALLENGE, Code, JobRequest, Recipe, Result, Severity
 from judo_edge.station.shifts import last_shift
 
-ORIGIN = "challenge"
-"""`JobRequest.origin` of challenge parts: their results are simulated, and no gate holds them back."""
 FILE_NAME = "challenge.json"
 TICK_SECONDS, RETRY_SECONDS, LONGEST_RETRY = 0.25, 10.0, 80.0
 """Seconds between looks, and after a fault of the moment: each fault in a row doubles the pause up to the longest."""
@@ -80,7 +78,7 @@ class Challenge:
         self._retry_at: dict[_Key, float] = {}
         self._pause = RETRY_SECONDS
         self._wake = asyncio.Event()
-        line.tell(ORIGIN, Severity.WARNING, damage)
+        line.tell(CHALLENGE, Severity.WARNING, damage)
 
     # -- what the hub asks -------------------------------------------------------------------------------------------
     def allows_ok(self, recipe: Recipe) -> str:
@@ -221,7 +219,7 @@ class Challenge:
             self._is_saved = False
         else:
             self._is_saved = True
-            self._line.tell(ORIGIN, Severity.WARNING, "")
+            self._line.tell(CHALLENGE, Severity.WARNING, "")
 
     def _tell_earlier(self, recipe: Recipe) -> None:
         """Tell of a failure before the start until the parts were judged again."""
@@ -230,7 +228,7 @@ class Challenge:
             self._tell(recipe.external_id, run.text)
 
     def _tell(self, external_id: str, text: str, severity: Severity = Severity.ERROR) -> None:
-        self._line.tell(f"{ORIGIN}.{external_id}", severity, text)
+        self._line.tell(f"{CHALLENGE}.{external_id}", severity, text)
         (self._told.add if text else self._told.discard)(external_id)
 
 
@@ -246,7 +244,7 @@ def _request(recipe: Recipe, master: Master) -> JobRequest:
     return JobRequest(
         recipe=recipe.external_id,
         part_id=master.name,
-        origin=ORIGIN,
+        origin=CHALLENGE,
         is_simulated=True,
         path=str(master.path.resolve()),
     )

@@ -201,6 +201,11 @@ class StationConfig(Frozen):
         return self.path(self.station.data)
 
     @property
+    def archive(self) -> Path:
+        """Return the folder of the photos and masks that are kept of results."""
+        return self.data / "archive"
+
+    @property
     def store(self) -> Path:
         """Return the folder of enrolled good parts."""
         return self.path(self.station.store)

@@ -69,7 +69,7 @@ def reviewed_photos(config: StationConfig, part: str) -> tuple[ReviewedPhoto, ..
 
     Raises InputError when the ledger cannot be read.
     """
-    archive = config.data / "archive"
+    archive = config.archive
     with closing(_connection(config)) as connection:
         rows = _queried(connection, _REVIEWED, ())
     found = [

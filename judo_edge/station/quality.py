@@ -69,7 +69,7 @@ class Quality:
 
     async def _retain(self) -> None:
         """Keep the archive within its bounds, a few files at a time, until closed."""
-        loop, ledger, archive = asyncio.get_running_loop(), self._hub.ledger, self._hub.config.data / ARCHIVE
+        loop, ledger, archive = asyncio.get_running_loop(), self._hub.ledger, self._hub.config.archive
 
         def mark(result_ids: Sequence[str]) -> None:
             asyncio.run_coroutine_threadsafe(ledger.write(writing.remove_evidence, result_ids), loop).result()

@@ -88,7 +88,7 @@ class Recipe(Frozen):
 
 
 CHALLENGE = "challenge"
-"""Origin of jobs that judge a challenge part: no part of the line."""
+"""`JobRequest.origin` of challenge parts: no part of the line, their results are simulated, and no gate holds them."""
 
 
 class JobRequest(Frozen):

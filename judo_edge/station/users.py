@@ -22,7 +22,7 @@ from pydantic import Field
 
 from judo_edge.config import Frozen, model_from_data
 from judo_edge.errors import ConfigError, InputError
-from judo_edge.files import output_errors, sync_to_disk
+from judo_edge.files import output_errors, sync_to_disk, write_atomic
 
 FILE_NAME = "users.json"
 """In the station's data folder."""
@@ -153,7 +153,10 @@ class UserStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             users = dict(self._read())
             yield users
-            _write_private(self._path, _File(users=tuple(users.values())).model_dump_json(indent=1).encode())
+            content = _File(users=tuple(users.values())).model_dump_json(indent=1).encode()
+            write_atomic(self._path, content, force=True, is_private=True)
+            with output_errors(self._path):
+                sync_to_disk(self._path.parent)
         finally:
             os.close(lock)
 
@@ -187,18 +190,3 @@ def _users_from_file(path: Path) -> dict[str, _Hashed]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a list of users", "the file as judo-edge wrote it") from error
     return {one.name: one for one in found.users}
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read, beside its place, and rename it."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    with output_errors(path):
-        try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-            sync_to_disk(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)

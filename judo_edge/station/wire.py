@@ -26,7 +26,8 @@ MAX_LINE = 32 << 20
 """Bytes of one message: a live photo in base64 fits."""
 QUEUED_ITEMS = 10_000
 """Items of one stream that may wait for a reader before the connection is closed on it."""
-_LONGEST_SOCKET_PATH = 100
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the system itself ends at 108."""
 
 _log = logging.getLogger(__name__)
 
@@ -200,8 +201,8 @@ async def serve(path: Path, on_peer: Callable[[Peer], None], handlers_of: Callab
 
     Raises OutputError when the socket cannot be made.
     """
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise OutputError(f"the socket's path {path} is too long", f"{_LONGEST_SOCKET_PATH} bytes", "set run_folder")
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise OutputError(f"the socket's path {path} is too long", f"{LONGEST_SOCKET_PATH} bytes", "set run_folder")
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer, handlers_of())

@@ -15,7 +15,6 @@ from judo_edge.station.results import EventKind, ReferenceInfo, Result, ResultQu
 
 NO_RESULT, NO_PHOTO = -14, -15
 """Numbers of the StationErrors for a result that is not known, or whose photo is not kept."""
-ARCHIVE = "archive"
 
 
 class People(StationBase):
@@ -48,7 +47,7 @@ class People(StationBase):
         if kind == "reference":
             return await self.reference_file(found.part, found.reference_id) if found.reference_id else None
         name = found.photo if kind == "photo" else found.mask_file
-        return self.config.data / ARCHIVE / name if name else None
+        return self.config.archive / name if name else None
 
     # -- people --------------------------------------------------------------------------------------------------------
     async def review(self, result_id: str, decision: str, user: str, note: str = "") -> Result:
@@ -92,7 +91,7 @@ class People(StationBase):
         found = await self._stored(result_id)
         if not found.photo:
             raise StationError(f"no photo of result {result_id} is kept", "a kept photo", "", NO_PHOTO)
-        photo = self.config.data / ARCHIVE / found.photo
+        photo = self.config.archive / found.photo
         with self.crew.judge_is_busy():
             async for piece in self.crew.needed_judge().ask(str(photo), found.internal_recipe_id, question):
                 yield piece

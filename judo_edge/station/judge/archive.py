@@ -25,7 +25,6 @@ from judo_edge.station.results import utc_now
 from judo_edge.station.workers import Kept
 from judo_edge.vision.geometry import mask_image_from_cells
 
-FOLDER = "archive"
 """Of the station's data folder."""
 QUALITY = 95
 MAX_HELD, MAX_HELD_BYTES = 32, 256 << 20

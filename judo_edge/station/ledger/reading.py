@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from judo_edge.core import Decision
-from judo_edge.station.results import Code, Counters, Job, JobRequest, LateResult, Recipe, Result, ResultQuery
+from judo_edge.station.results import Code, Counters, Job, JobRequest, Recipe, Result, ResultQuery
 
 Connection = sqlite3.Connection
 
@@ -89,12 +89,6 @@ def _result(row: Sequence[Any]) -> Result:
     record, photo, mask_file, removed, review = row
     files = {} if removed or photo is None else {"photo": photo, "mask_file": mask_file}
     return Result.model_validate({**json.loads(record), **files, "review": review or ""})
-
-
-def late_results(connection: Connection, job_id: str) -> tuple[LateResult, ...]:
-    """Return what the inspector said of a job after its verdict."""
-    rows = connection.execute("SELECT record FROM late WHERE job_id = ? ORDER BY late_id", (job_id,))
-    return tuple(LateResult.model_validate_json(record) for (record,) in rows)
 
 
 def evidence(connection: Connection, decision: Decision | None, limit: int) -> tuple[Evidence, ...]:

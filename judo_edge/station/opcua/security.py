@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ def own_certificate(config: StationConfig) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         if not key.exists():
-            _write_private(key, cert_gen.dump_private_key_as_pem(cert_gen.generate_private_key()))
+            write_atomic(key, cert_gen.dump_private_key_as_pem(cert_gen.generate_private_key()), is_private=True)
             certificate.unlink(missing_ok=True)
     if not _fits(certificate, application_uri(config), hosts):
         write_atomic(certificate, _certificate(key, config, hosts), force=True)
@@ -225,11 +224,3 @@ def _der_from_file(path: Path) -> bytes:
         _log.warning("%s holds no certificate", path)
         return b""
     return found.public_bytes(serialization.Encoding.DER)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())

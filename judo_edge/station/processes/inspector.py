@@ -21,7 +21,7 @@ from judo_edge.errors import EngineError, StationError
 from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.references import ReferenceStore
 from judo_edge.station.config import StationConfig
-from judo_edge.station.judge.archive import FOLDER, Archive, decision_from_text
+from judo_edge.station.judge.archive import Archive, decision_from_text
 from judo_edge.station.judge.inspecting import Inspecting
 from judo_edge.station.judge.lanes import Lane
 from judo_edge.station.judge.prepared import Bench, EngineOf, Preparer
@@ -73,7 +73,7 @@ class Service:
         self._config = config
         self._model, self._disk, self._planning = Lane("model"), Lane("disk"), Lane("planning")
         self._preparer, self._bench = Preparer(config), Bench(config, engine_of)
-        archive = Archive(config.data / FOLDER, config.retention)
+        archive = Archive(config.archive, config.retention)
         self._inspecting = Inspecting(self._bench, archive, run_folder / SPOOL_NAME)
         self._shelf = ReferenceShelf(ReferenceStore(config.store))
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from judo_edge.errors import ConfigError, StationError
 from judo_edge.files import output_errors
 from judo_edge.station.config import StationConfig
+from judo_edge.station.wire import LONGEST_SOCKET_PATH
 from judo_edge.station.workers import SOCKET_NAME, SPOOL_NAME
 
 LOCK_NAME, LOG_NAME = "supervisor.lock", "log"
-_LONGEST_SOCKET_PATH = 100
-"""Bytes, as `wire.serve` has it: the system itself ends at 108."""
 
 
 def run_folder_of(config: StationConfig, environment: Mapping[str, str] = os.environ) -> Path:
@@ -25,8 +24,8 @@ def run_folder_of(config: StationConfig, environment: Mapping[str, str] = os.env
     in the data folder. ConfigError when the socket's path would be too long.
     """
     folder = _chosen(config, environment)
-    if (length := len(os.fsencode(folder / SOCKET_NAME))) > _LONGEST_SOCKET_PATH:
-        wanted = f"at most {_LONGEST_SOCKET_PATH} bytes for a socket, this one has {length}"
+    if (length := len(os.fsencode(folder / SOCKET_NAME))) > LONGEST_SOCKET_PATH:
+        wanted = f"at most {LONGEST_SOCKET_PATH} bytes for a socket, this one has {length}"
         raise ConfigError(f"the run folder {folder} has a long path", wanted, "set station.run_folder to a shorter one")
     return folder
 

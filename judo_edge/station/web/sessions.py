@@ -20,7 +20,7 @@ class Session:
     """What `UserStore.stamp` said at sign-in: another password or role ends the session."""
     used: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    """What every POST of this session repeats in a header."""
+    """What every POST of this browser repeats in a header."""
 
 
 class Sessions:
