@@ -30,7 +30,10 @@ AcceptFailed = Annotated[
     ),
 ]
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="NAME", help="onnxruntime, onnxruntime-cuda or tensorrt (needs its plans).")
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="onnxruntime, onnxruntime-cuda, openvino or tensorrt (needs its plans)."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier output of the same kind.")]
 Part = Annotated[str, typer.Option("--part", help="Part number.")]

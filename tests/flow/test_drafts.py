@@ -55,15 +55,24 @@ def pairs() -> list[Pair]:
     return heldout_pairs((*BASE_KINDS, ADAPTER_KIND), NUM_PAIRS, seed=79_000_000)
 
 
-@pytest.fixture(scope="module", params=["cpu-fp32", "cpu-int8"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("nano")
-    return open_bundle(export_bundle("judo-nano", [], request.param, folder / request.param))
+@pytest.fixture(scope="module", params=["cpu-fp32", "cpu-int8", "cpu-int8 openvino"])
+def setting(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Recipe and engine."""
+    recipe, _, engine = request.param.partition(" ")
+    if engine:
+        pytest.importorskip(engine, reason=f"needs the extra {engine}")
+    return recipe, engine or "onnxruntime"
 
 
 @pytest.fixture(scope="module")
-def engine(bundle: Bundle) -> Iterator[Engine]:
-    with engine_from_bundle(bundle) as opened:
+def bundle(setting: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    recipe, _ = setting
+    return open_bundle(export_bundle("judo-nano", [], recipe, tmp_path_factory.mktemp("nano") / recipe))
+
+
+@pytest.fixture(scope="module")
+def engine(setting: tuple[str, str], bundle: Bundle) -> Iterator[Engine]:
+    with engine_from_bundle(bundle, setting[1]) as opened:
         yield opened
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _ENGINES = {
     "onnxruntime": ("judo_edge.runtime.engines.onnxruntime", "engine_from_bundle", "judo-edge"),
     "onnxruntime-cuda": ("judo_edge.runtime.engines.onnxruntime", "cuda_engine_from_bundle", "judo-edge[gpu]"),
+    "openvino": ("judo_edge.runtime.engines.openvino", "engine_from_bundle", "judo-edge[openvino]"),
     "tensorrt": ("judo_edge.runtime.engines.tensorrt", "engine_from_bundle", "judo-edge[tensorrt]"),
 }
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import onnxruntime
 from judo_edge.errors import DependencyError, EngineError, first_line
 from judo_edge.runtime.engines.backend import Array, Backend, Bound, Call
 from judo_edge.runtime.engines.graphs import GraphEngine
+from judo_edge.runtime.engines.hostmemory import HostMemory
 from judo_edge.runtime.engines.layout import layout_from_manifest
 
 if TYPE_CHECKING:
@@ -25,15 +25,12 @@ if TYPE_CHECKING:
 _QUIET = 3
 """Log severity: errors only; a failure is raised, so nothing is lost."""
 _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-ALIGNMENT = 64
-"""Bytes: what ONNX Runtime's own allocator gives."""
 
 
-class SessionBackend:
+class SessionBackend(HostMemory):
     """One session for each graph on the CPU; memory of the host for all that is bound."""
 
     device = "cpu"
-    alignment = 1
     max_images = 0
     max_batch = 32
     """The graphs leave it open; the logits of more prompts take memory for nothing."""
@@ -44,59 +41,16 @@ class SessionBackend:
 
         `multiple` is what numbers of rows are made multiples of.
         """
+        super().__init__()
         self.multiple = multiple
         self._names = {name: path.name for name, path in paths.items()}
         self._sessions = {name: opened_session(path, threads, self.device) for name, path in paths.items()}
         self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
         self._bound: dict[str, dict[str, Any]] = {name: {} for name in paths}
-        self._blocks: dict[str, Array] = {}
-        self._results: dict[str, Array] = {}
 
     def capacity(self, wanted: int) -> int:
         """Return as many as are wanted, and those by which a last pass is widened."""
         return wanted + self.multiple - 1
-
-    def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
-        """Return the address of a block; see `Backend.reserve`."""
-        block = self._blocks.get(name)
-        if block is None or block.nbytes < num_bytes:
-            block = self._blocks[name] = _aligned(num_bytes)
-        elif clear:
-            block[:] = 0
-        return int(block.ctypes.data)
-
-    def load(self, name: str, content: Array) -> None:
-        """Copy an array into a block."""
-        raw = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
-        self._blocks[name][: raw.size] = raw
-
-    def read(self, name: str, num_bytes: int, offset: int = 0) -> Array:
-        """Return a copy of part of a block."""
-        part: Array = self._blocks[name][offset : offset + num_bytes].copy()
-        return part
-
-    def given(self, name: str, content: Array) -> Bound:
-        """Bind the array itself, copied only when it is not contiguous."""
-        array = np.ascontiguousarray(content)
-        return Bound(int(array.ctypes.data), array.shape, array.dtype, on_host=True, owner=array)
-
-    def between(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bound:
-        """Return a block's beginning."""
-        return Bound(self.reserve(name, prod(shape) * dtype.itemsize, clear=False), shape, dtype)
-
-    def wanted(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bound:
-        """Return memory of the host, the same for a name while it is large enough."""
-        num_bytes = prod(shape) * dtype.itemsize
-        block = self._results.get(name)
-        if block is None or block.nbytes < num_bytes:
-            block = self._results[name] = _aligned(num_bytes)
-        array = block[:num_bytes].view(dtype).reshape(shape)
-        return Bound(int(array.ctypes.data), shape, dtype, on_host=True, owner=array)
-
-    def fetched(self, bound: Bound) -> Array:
-        """Return the memory that the graph has written."""
-        assert isinstance(bound.owner, np.ndarray)
-        return bound.owner
 
     def run(self, calls: Sequence[Call]) -> None:
         """Run the graphs; EngineError names the one that fails."""
@@ -123,7 +77,8 @@ class SessionBackend:
 
     def close(self) -> None:
         """Drop sessions and memory."""
-        self._bindings, self._sessions, self._bound, self._blocks, self._results = {}, {}, {}, {}, {}
+        super().close()
+        self._bindings, self._sessions, self._bound = {}, {}, {}
 
     def _place(self, bound: Bound) -> str:
         return "cpu" if bound.on_host else self.device
@@ -221,10 +176,3 @@ def embedding_digest(bundle: Bundle, name: str = "onnxruntime") -> str:
     files = bundle.manifest.files
     parts = [files[entry.file].sha256, files[entry.data].sha256, name, onnxruntime.__version__]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _aligned(num_bytes: int) -> Array:
-    """Return cleared bytes that begin at a multiple of `ALIGNMENT`."""
-    raw = np.zeros(num_bytes + ALIGNMENT, np.uint8)
-    begin = -int(raw.ctypes.data) % ALIGNMENT
-    return raw[begin : begin + max(num_bytes, 1)]

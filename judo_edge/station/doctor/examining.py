@@ -62,7 +62,11 @@ def _packages(config: StationConfig | None) -> tuple[tuple[str, str], ...]:
     wanted = [*_BASE]
     if config is None:
         return tuple(wanted)
-    engines = {"tensorrt": ("tensorrt", "tensorrt"), "onnxruntime-cuda": ("onnxruntime-gpu", "gpu")}
+    engines = {
+        "tensorrt": ("tensorrt", "tensorrt"),
+        "onnxruntime-cuda": ("onnxruntime-gpu", "gpu"),
+        "openvino": ("openvino", "openvino"),
+    }
     if config.station.engine in engines:
         wanted = [one for one in wanted if one[0] != "onnxruntime"] + [engines[config.station.engine]]
     kinds = {camera.kind for camera in config.cameras}

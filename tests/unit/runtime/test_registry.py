@@ -22,7 +22,7 @@ def inspect(folder: Path, *options: str) -> int:
 
 
 def test_engines_are_listed_by_name() -> None:
-    assert engine_names() == ("onnxruntime", "onnxruntime-cuda", "tensorrt")
+    assert engine_names() == ("onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt")
 
 
 def test_named_engine_inspects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,10 +31,10 @@ def test_named_engine_inspects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_unknown_engine_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect(tmp_path, "--engine", "openvino") == 2
-    assert "onnxruntime, onnxruntime-cuda, tensorrt" in capsys.readouterr().err
+    assert inspect(tmp_path, "--engine", "nothing") == 2
+    assert "onnxruntime, onnxruntime-cuda, openvino, tensorrt" in capsys.readouterr().err
     with pytest.raises(ConfigError):
-        engine_from_bundle(scripted_bundle(tmp_path / "other"), "openvino")
+        engine_from_bundle(scripted_bundle(tmp_path / "other"), "nothing")
 
 
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

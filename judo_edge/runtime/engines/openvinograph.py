@@ -1,0 +1,99 @@
+"""What is changed in a graph before OpenVINO compiles it: weights in blocks that its integer kernels take.
+
+OpenVINO's kernels round activations to 8 bits in groups that must divide the blocks of all weights of a graph, and
+want whole blocks; what does not fit they compute in float32, three times slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+from openvino import opset13 as ops
+
+from judo_edge.runtime.engines.backend import Array
+
+_LEAST = 32
+"""Smallest group that the kernels take."""
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """A linear layer's weights in blocks along its inputs."""
+
+    product: Any
+    """The MatMul."""
+    codes: Array
+    """(out, blocks, block) uint8 with 128 in the place of zero."""
+    scales: Array
+    """(out, blocks) float32."""
+    in_features: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether the last block is full."""
+        return bool(self.codes[0].size == self.in_features)
+
+
+def common_block(model: Any) -> int:
+    """Cut last blocks that are not full into smaller full ones, and return what divides the blocks of all layers.
+
+    Weights stay what they are: a block's parts take its scale. 0 when no layer has 8-bit blocks, or none that the
+    kernels take.
+    """
+    layers = list(_block_layers(model))
+    block = gcd(*(gcd(layer.codes.shape[2], layer.in_features) for layer in layers))
+    if block < _LEAST:
+        return 0
+    for layer in layers:
+        if not layer.is_whole:
+            layer.product.input(1).replace_source_output(_weights(layer, block).output(0))
+    model.validate_nodes_and_infer_types()
+    return block
+
+
+def _block_layers(model: Any) -> Iterator[_Blocks]:
+    """Find what OpenVINO's reader makes of MatMulNBits with 8 bits."""
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "MatMul":
+            layer = _blocks_from_product(node)
+            if layer is not None:
+                yield layer
+
+
+def _blocks_from_product(product: Any) -> _Blocks | None:
+    """Read a product's weights; None when they are no 8-bit blocks."""
+    node = _behind(product.input_value(1).get_node(), "Slice")  # a last block that is not full is cut off
+    scaled = _behind(node, "Reshape")
+    codes = _constant(scaled, "Multiply", "Subtract", "Convert")
+    if codes is None or codes.dtype != np.uint8 or codes.ndim != 3:
+        return None
+    scales = _constant(scaled.input_value(1).get_node(), "Reshape", "Convert")
+    if scales is None:
+        return None
+    size = product.input_value(1).get_partial_shape()[1].get_length()
+    return _Blocks(product, codes, scales.reshape(codes.shape[:2]), size)
+
+
+def _behind(node: Any, kind: str) -> Any:
+    """Return what a node of this kind reads first; any other node itself."""
+    return node.input_value(0).get_node() if node.get_type_name() == kind else node
+
+
+def _constant(node: Any, *kinds: str) -> Array | None:
+    """Follow first inputs through nodes of these kinds, each of which may be missing, to a constant's content."""
+    for kind in kinds:
+        node = _behind(node, kind)
+    return np.asarray(node.data) if node.get_type_name() == "Constant" else None
+
+
+def _weights(layer: _Blocks, block: int) -> Any:
+    """Return nodes (out, in) of the same weights in smaller blocks."""
+    codes = layer.codes.reshape(len(layer.codes), -1)[:, : layer.in_features]
+    signed = (codes ^ np.uint8(128)).view(np.int8).reshape(len(codes), -1, block)
+    scales = np.repeat(layer.scales, layer.codes.shape[2] // block, axis=1)[:, : signed.shape[1], None]
+    wide = ops.multiply(ops.convert(ops.constant(signed), "f32"), ops.constant(scales.astype(np.float32)))
+    return ops.reshape(wide, ops.constant(np.array([len(codes), -1])), special_zero=False)

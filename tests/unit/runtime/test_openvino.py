@@ -1,0 +1,138 @@
+"""The OpenVINO engine says what ONNX Runtime says of the same graphs, at once, in pieces, rewound and from a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+pytest.importorskip("torch", reason="needs the extra export")
+
+from openvino import opset13 as ops
+
+from judo_edge.bundle import Bundle
+from judo_edge.core import Floats
+from judo_edge.errors import EngineError
+from judo_edge.export.graphs import GraphForm
+from judo_edge.runtime.engines import engine_from_bundle
+from judo_edge.runtime.engines.base import Engine
+from judo_edge.runtime.engines.openvino import OpenVinoBackend
+from judo_edge.runtime.engines.openvinograph import common_block
+from tests.engines import FORMS, form_id, random_prompt
+
+FLOAT_FORMS = [form for form in FORMS if (form.dialect, form.dtype) == ("legacy", "float32")]
+NUM_TOKENS, CAPACITY = 9, 16
+
+
+@pytest.fixture(scope="module", params=FLOAT_FORMS, ids=form_id)
+def engine(request: pytest.FixtureRequest, bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[Engine]:
+    with engine_from_bundle(bundle_of(request.param), "openvino", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def slow(bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[Engine]:
+    with engine_from_bundle(bundle_of(GraphForm()), "onnxruntime", threads=1) as opened:
+        yield opened
+
+
+def read(engine: Engine, *cuts: int) -> Floats:
+    """Feed the prompt cut at the given places and return a copy of all logits."""
+    embeds, positions = random_prompt(NUM_TOKENS)
+    found = []
+    for begin, end in zip((0, *cuts), (*cuts, NUM_TOKENS), strict=True):
+        rows = np.arange(end - begin)
+        found.append(engine.advance(embeds[:, begin:end], positions[:, :, begin:end], rows).logits.copy())
+    return np.concatenate(found, axis=1)
+
+
+def test_it_says_what_onnxruntime_says(engine: Engine, slow: Engine) -> None:
+    for cuts in ((), (4,), (1, 2, 7), (8,)):
+        engine.start(CAPACITY)
+        slow.start(CAPACITY)
+        np.testing.assert_allclose(read(engine, *cuts), read(slow), atol=2e-5, rtol=0)
+
+
+def test_rewound_positions_leave_no_trace(engine: Engine) -> None:
+    engine.start(CAPACITY)
+    whole = read(engine)
+    embeds, positions = random_prompt(NUM_TOKENS)
+    engine.rewind(5)
+    again = engine.advance(embeds[:, 5:], positions[:, :, 5:], np.arange(NUM_TOKENS - 5)).logits
+    np.testing.assert_allclose(again, whole[:, 5:], atol=2e-5, rtol=0)
+
+
+def test_a_prefix_says_what_reading_it_says(engine: Engine) -> None:
+    embeds, positions = random_prompt(NUM_TOKENS)
+    engine.start(CAPACITY)
+    whole = read(engine)
+    kept = engine.keys_values(0, 6)
+    engine.start(CAPACITY, kept)
+    again = engine.advance(embeds[:, 6:], positions[:, :, 6:], np.arange(NUM_TOKENS - 6)).logits
+    np.testing.assert_allclose(again, whole[:, 6:], atol=2e-5, rtol=0)
+
+
+def test_prompts_that_are_read_together_say_what_they_say_alone(engine: Engine) -> None:
+    embeds, positions = random_prompt(NUM_TOKENS)
+    both = np.concatenate([embeds, embeds[:, ::-1]])
+    together = np.repeat(positions, 2, axis=1)
+    engine.start(CAPACITY, batch=2)
+    pair = engine.advance(both, together, np.arange(NUM_TOKENS)).logits.copy()
+    for number in range(2):
+        engine.start(CAPACITY)
+        alone = engine.advance(both[number : number + 1].copy(), positions, np.arange(NUM_TOKENS)).logits
+        np.testing.assert_allclose(alone[0], pair[number], atol=2e-5, rtol=0)
+
+
+def test_graphs_it_has_no_operators_for_are_refused(bundle_of: Callable[[GraphForm], Bundle]) -> None:
+    others = [form for form in FORMS if form not in FLOAT_FORMS]
+    assert others
+    for form in others:
+        with pytest.raises(EngineError, match=r"wanted: legacy and float32; do: export with a recipe"):
+            engine_from_bundle(bundle_of(form), "openvino")
+
+
+def test_a_broken_graph_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(EngineError, match=r"^broken\.onnx: "):
+        OpenVinoBackend({"vision": tmp_path / "broken.onnx"})
+
+
+def block_layer(in_features: int, block: int, rng: np.random.Generator) -> tuple[object, Floats]:
+    """Return a model of one layer as OpenVINO reads it from MatMulNBits, and the weights it stands for."""
+    blocks = -(-in_features // block)
+    codes = rng.integers(1, 256, (8, blocks, block), dtype=np.uint8)
+    scales = rng.random((8, blocks, 1), dtype=np.float32)
+    values = ops.subtract(ops.convert(ops.constant(codes), "f32"), ops.constant(np.float32(128)))
+    weights = ops.reshape(
+        ops.multiply(values, ops.constant(scales)), ops.constant(np.array([8, blocks * block])), False
+    )
+    if blocks * block != in_features:
+        bounds = [ops.constant(np.array([number])) for number in (0, in_features, 1, 1)]
+        weights = ops.slice(weights, *bounds)
+    stream = ops.parameter([-1, in_features], np.float32)
+    model = openvino.Model([ops.result(ops.matmul(stream, weights, False, True))], [stream])
+    exact = (codes.astype(np.float32) - 128) * scales
+    return model, exact.reshape(8, -1)[:, :in_features]
+
+
+@pytest.mark.parametrize(("in_features", "block", "group"), [(256, 128, 128), (192, 128, 64), (160, 128, 32)])
+def test_blocks_that_are_not_full_are_cut_and_weights_stay(in_features: int, block: int, group: int) -> None:
+    rng = np.random.default_rng(in_features)
+    model, weights = block_layer(in_features, block, rng)
+    assert common_block(model) == group
+    stream = rng.standard_normal((3, in_features), dtype=np.float32)
+    found = openvino.compile_model(
+        model, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "INFERENCE_PRECISION_HINT": "f32"}
+    )
+    np.testing.assert_allclose(found([stream])[0], stream @ weights.T, rtol=1e-4, atol=1e-2)
+
+
+def test_a_width_that_no_kernel_takes_is_left_alone() -> None:
+    model, _ = block_layer(40, 16, np.random.default_rng(0))
+    before = [node.get_type_name() for node in model.get_ordered_ops()]  # type: ignore[attr-defined]
+    assert common_block(model) == 0
+    assert [node.get_type_name() for node in model.get_ordered_ops()] == before  # type: ignore[attr-defined]
