@@ -37,17 +37,20 @@ class _Blocks:
         """Say whether the last block is full."""
         return bool(self.codes[0].size == self.in_features)
 
+    @property
+    def largest(self) -> int:
+        """Return the largest block that all inputs can be cut into."""
+        return gcd(self.codes.shape[2], self.in_features)
+
 
 def common_block(model: Any) -> int:
     """Cut last blocks that are not full into smaller full ones, and return what divides the blocks of all layers.
 
-    Weights stay what they are: a block's parts take its scale. 0 when no layer has 8-bit blocks, or none that the
-    kernels take.
+    Weights stay what they are: a block's parts take its scale. Layers whose width no kernel takes are left alone; 0 when
+    there are no others.
     """
-    layers = list(_block_layers(model))
-    block = gcd(*(gcd(layer.codes.shape[2], layer.in_features) for layer in layers))
-    if block < _LEAST:
-        return 0
+    layers = [layer for layer in _block_layers(model) if layer.largest >= _LEAST]
+    block = gcd(*(layer.largest for layer in layers))
     for layer in layers:
         if not layer.is_whole:
             layer.product.input(1).replace_source_output(_weights(layer, block).output(0))
