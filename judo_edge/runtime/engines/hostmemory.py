@@ -21,11 +21,16 @@ class HostMemory:
     """Blocks that stay, arrays that are given, and outputs that are fetched; see `Backend`."""
 
     alignment = 1
+    multiple = 1
 
     def __init__(self) -> None:
         """Take no memory yet."""
         self._blocks: dict[str, Array] = {}
         self._results: dict[str, Array] = {}
+
+    def capacity(self, wanted: int) -> int:
+        """Return as many as are wanted, and those by which a last pass is widened."""
+        return wanted + self.multiple - 1
 
     def reserve(self, name: str, num_bytes: int, clear: bool) -> int:
         """Return the address of a block; see `Backend.reserve`."""

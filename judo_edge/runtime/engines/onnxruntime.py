@@ -48,10 +48,6 @@ class SessionBackend(HostMemory):
         self._bindings = {name: session.io_binding() for name, session in self._sessions.items()}
         self._bound: dict[str, dict[str, Any]] = {name: {} for name in paths}
 
-    def capacity(self, wanted: int) -> int:
-        """Return as many as are wanted, and those by which a last pass is widened."""
-        return wanted + self.multiple - 1
-
     def run(self, calls: Sequence[Call]) -> None:
         """Run the graphs; EngineError names the one that fails."""
         for call in calls:

@@ -50,10 +50,6 @@ class OpenVinoBackend(HostMemory):
         self._requests = {name: _opened(core, path, threads) for name, path in paths.items()}
         self._bound: dict[str, dict[str, tuple[Any, ...]]] = {name: {} for name in paths}
 
-    def capacity(self, wanted: int) -> int:
-        """Return as many as are wanted, and those by which a last pass is widened."""
-        return wanted + self.multiple - 1
-
     def given(self, name: str, content: Array) -> Bound:
         """Bind the array itself; a copy of one that is not contiguous or only a view, which OpenVINO refuses."""
         return super().given(name, np.require(content, requirements=("C", "W")))

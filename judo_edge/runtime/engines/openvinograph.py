@@ -46,8 +46,8 @@ class _Blocks:
 def common_block(model: Any) -> int:
     """Cut last blocks that are not full into smaller full ones, and return what divides the blocks of all layers.
 
-    Weights stay what they are: a block's parts take its scale. Layers whose width no kernel takes are left alone; 0 when
-    there are no others.
+    Weights stay what they are: a block's parts take its scale. Layers whose width no kernel takes are left alone;
+    0 when there are no others.
     """
     layers = [layer for layer in _block_layers(model) if layer.largest >= _LEAST]
     block = gcd(*(layer.largest for layer in layers))
