@@ -1,4 +1,4 @@
-"""What the machine says of its memory. Knows Linux's /proc; elsewhere the answers are None or 0, not errors."""
+"""What the machine says of its memory and processor, by Linux's /proc; elsewhere nothing, which is no error."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def resident_memory() -> tuple[int, int]:
     """
     lines = _kib_lines(_PROC / "self" / "status")
     return lines.get("VmRSS", 0), lines.get("VmHWM", 0)
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the names of what the processor can do, as the kernel lists them; none where it does not say."""
+    path = _PROC / "cpuinfo"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = (line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(lines, "").split())
 
 
 def _kib_lines(path: Path) -> Mapping[str, int]:

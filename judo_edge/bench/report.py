@@ -142,6 +142,8 @@ class Setting(Frozen):
     engine: str
     threads: int
     """0 for as many as the backend likes."""
+    pause_ms: float = 0.0
+    """Before each contestant's turn."""
     energy: str
     """What was counted."""
     version: str

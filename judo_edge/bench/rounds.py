@@ -6,6 +6,7 @@ changes every round; the limit, which needs a reply, stands between the two.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -64,11 +65,17 @@ def measured_rounds(
     warm_up: int = 0,
     rivals: Sequence[Rival] = (),
     progress: Callable[[int], None] = lambda _: None,
+    pause: float = 0.0,
 ) -> Rounds:
-    """Run `warm_up` and then `num_rounds` rounds; `progress` is told how many are done."""
+    """Run `warm_up` and then `num_rounds` rounds; `progress` is told how many are done.
+
+    `pause` seconds go by before each turn, as between the parts of a line: threads of the one before, which wait for
+    more work by spinning, take its cores from whoever follows at once.
+    """
     kept = Rounds([[] for _ in lanes], {rival.name: [] for rival in rivals})
     for number, shots in enumerate(islice(moments, warm_up + num_rounds)):
         for index in _turned(len(lanes) + len(rivals), number):
+            time.sleep(pause)
             if index < len(lanes):
                 done = _round(lanes[index], shots, drafts_first=number % 2 == 0 and lanes[index].replay is None)
                 kept.lanes[index].extend([done] if number >= warm_up else [])

@@ -55,6 +55,8 @@ class Plan:
     """Whether the drafts are the plain greedy replies themselves; see `replay`."""
     peers: PeerPlan | None = None
     """Rivals that are asked in turn; none when None."""
+    pause_ms: float = 0.0
+    """Milliseconds that go by before each contestant's turn."""
 
     def moments(self) -> Iterator[Shots]:
         """Yield the photos; InputError when the workload needs more part numbers."""
@@ -73,6 +75,7 @@ class Plan:
             repeated_photos=repeated_photos,
             engine=self.engine,
             threads=self.threads,
+            pause_ms=self.pause_ms,
             energy=meter.source,
             version=__version__,
             machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -88,7 +91,8 @@ def run_bench(bundles: Sequence[Bundle], plan: Plan, progress: Progress) -> Repo
         energy_meter() as meter,
         _lanes(bundles, plan, meter) as lanes,
     ):
-        rounds = measured_rounds(lanes, plan.moments(), plan.rounds, plan.warm_up, rivals, progress)
+        count, pause = (plan.rounds, plan.warm_up), plan.pause_ms / 1e3
+        rounds = measured_rounds(lanes, plan.moments(), *count, rivals, progress, pause)
         rows = [_row(lane, mine, alone=len(lanes) == 1) for lane, mine in zip(lanes, rounds.lanes, strict=True)]
         setting = plan.setting(meter, sum(entry.num_repeats for entry in rounds.lanes[0]))
         equal = {rival.name: _num_equal(rival, rounds.lanes[0]) for rival in rivals}

@@ -67,6 +67,9 @@ def bench(
     peer_python: Annotated[
         list[str] | None, typer.Option("--peer-python", metavar="KEY=PATH", help="A rival's own Python; repeat.")
     ] = None,
+    pause: Annotated[
+        float, typer.Option("--pause", metavar="MS", min=0, help="Rest before each turn, as between parts.")
+    ] = 0.0,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write an SVG here.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report here.")] = None,
     engine_name: EngineName = "onnxruntime",
@@ -102,6 +105,7 @@ def bench(
         accept_failed=tuple(accept_failed or ()),
         is_replaying=_replaying(replay, together),
         peers=peer_plan(peers, checkpoint, peer_python or [], threads) if peers else None,
+        pause_ms=pause,
     )
     is_fine = _soak(opened, plan, plot, json_file, force) if soak else _measure(opened, plan, plot, json_file, force)
     if not is_fine:
@@ -241,7 +245,8 @@ def _setting_text(plan: Plan, repeated: int) -> str:
     frames = plan.rounds * plan.cameras
     text = f"{plan.workload.value}: {frames} photos, {plan.cameras} at a time, {plan.source}, seed {plan.seed}"
     again = f"; {repeated} photos were shown before" if repeated else ""
-    return f"{text}; the first {plan.warm_up} moments left out{again}"
+    rest = f"; {plan.pause_ms:g} ms of rest before each turn" if plan.pause_ms else ""
+    return f"{text}; the first {plan.warm_up} moments left out{again}{rest}"
 
 
 def _print(table: Table, caption: str) -> None:

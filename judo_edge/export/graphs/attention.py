@@ -6,6 +6,7 @@ query head. Needs torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,43 @@ def folded_attention(
 def folded_mask(mask: Tensor, config: Any) -> Tensor:
     """Return (B, 1, group * S, columns) from (B, 1, S, columns): its rows once for each query head of a group."""
     return torch.cat([mask] * (config.num_attention_heads // config.num_key_value_heads), dim=2)
+
+
+class AskedAttention(nn.Module):
+    """The decoder's attention in the legacy dialect for asked rows alone; every row gives its keys and values."""
+
+    def __init__(self, attention: Any) -> None:
+        """Take over the four projections of the original attention module."""
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = attention.q_proj, attention.k_proj, attention.v_proj
+        self.o_proj, self.width, self.scaling = attention.o_proj, attention.head_dim, float(attention.scaling)
+
+    def forward(
+        self, hidden: Tensor, asked: Tensor, rotary: Sequence[Tensor], mask: Tensor, cache: PastCache
+    ) -> Tensor:
+        """Return (B, R, hidden) for the asked rows (B, R, hidden) of the normed stream (B, S, hidden).
+
+        `rotary` is cosine and sine (B, S, head_dim), then those of the asked rows; `mask` is folded for these rows.
+        """
+        query, key, value = (
+            self._heads(self.q_proj, asked),
+            self._heads(self.k_proj, hidden),
+            self._heads(self.v_proj, hidden),
+        )
+        keys, values = cache.update(_rotated(key, *rotary[:2]), value, 0)
+        mixed, _ = folded_attention(self, _rotated(query, *rotary[2:]), keys, values, mask, self.scaling)
+        merged: Tensor = self.o_proj(mixed.flatten(2, 3))
+        return merged
+
+    def _heads(self, projection: nn.Module, hidden: Tensor) -> Tensor:
+        """Return (B, heads, rows, head_dim)."""
+        return torch.unflatten(projection(hidden), -1, (-1, self.width)).transpose(1, 2)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate (B, heads, rows, head_dim) by tables (B, rows, head_dim); pairs lie half a head apart."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos.unsqueeze(1) + torch.cat([-second, first], dim=-1) * sin.unsqueeze(1)
 
 
 @dataclass(frozen=True)

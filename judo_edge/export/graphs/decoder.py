@@ -5,13 +5,21 @@ Knows the real text layers of transformers. `assemble` repeats the layer and joi
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from judo_edge.export.graphs import operators
-from judo_edge.export.graphs.attention import CachedAttention, CapacityCache, PastCache, Tables, folded_mask
+from judo_edge.export.graphs.attention import (
+    AskedAttention,
+    CachedAttention,
+    CapacityCache,
+    PastCache,
+    Tables,
+    folded_mask,
+)
 from judo_edge.export.graphs.modules import MatrixLinear, RootNorm
 
 
@@ -85,6 +93,38 @@ class LegacyLayer(nn.Module):
         return output, cache.present()
 
 
+class LastLegacyLayer(nn.Module):
+    """The last decoder layer: keys and values of every row, the stream of the asked rows alone."""
+
+    def __init__(self, layer: Any, config: Any) -> None:
+        """Take the layer, whose norms are replaced already, and the text config; the layer itself stays as it is."""
+        super().__init__()
+        self.layer, self.config = copy.copy(layer), config
+        self.layer._modules = {**layer._modules, "self_attn": AskedAttention(layer.self_attn)}
+
+    def forward(
+        self,
+        hidden: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor,
+        rows: Tensor,
+        past_key: Tensor,
+        past_value: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the new stream (B, R, D) of the rows (R,) and the new keys and values of all S rows.
+
+        As `LegacyLayer`, but the mask (B, 1, S, P + S) is not folded.
+        """
+        cache, layer = PastCache(past_key, past_value), self.layer
+        normed = layer.input_layernorm(hidden)
+        tables = (cos, sin, operators.gather(cos, rows), operators.gather(sin, rows))
+        folded = folded_mask(mask.index_select(2, rows), self.config)
+        mixed = layer.self_attn(normed, operators.gather(normed, rows), tables, folded, cache)
+        stream = operators.gather(hidden, rows) + mixed
+        return stream + layer.mlp(layer.post_attention_layernorm(stream)), cache.present()
+
+
 class ModernLayer(nn.Module):
     """One real decoder layer whose attention updates a cache of fixed capacity."""
 
@@ -117,16 +157,16 @@ class ModernLayer(nn.Module):
 
 
 class Head(nn.Module):
-    """The final norm and the head, on the asked rows alone."""
+    """The final norm and the head, on the asked rows alone or on a stream that has no others."""
 
     def __init__(self, norm: RootNorm, lm_head: nn.Module) -> None:
         """Take the norm and the head, or a part of it."""
         super().__init__()
         self.norm, self.lm_head = norm, lm_head
 
-    def forward(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Return logits (B, R, V) of the rows (R,) int64 of the stream (B, S, D)."""
-        logits: Tensor = self.lm_head(self.norm(operators.gather(hidden, rows)))
+    def forward(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return logits (B, R, V) of the rows (R,) int64 of the stream (B, S, D), or of the whole stream."""
+        logits: Tensor = self.lm_head(self.norm(hidden if rows is None else operators.gather(hidden, rows)))
         return logits
 
 

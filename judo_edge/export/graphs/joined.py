@@ -62,13 +62,17 @@ def decoder_graphs(model: FakeModel) -> Iterator[JoinedGraph]:
 def _layers_graph(pieces: DecoderPieces, name: str, numbers: range, with_head: bool = False) -> ir.Model:
     graph = Assembly(name, pieces.opset)
     stream, positions = graph.add_input(pieces.stream), graph.add_input(pieces.positions)
-    join = _join_modern if pieces.form.dialect == "modern" else _join_legacy
-    streams, outputs = join(graph, pieces, numbers, stream, positions)
+    rows = graph.add_input(pieces.rows) if with_head else None
+    is_asked = rows is not None and pieces.is_last_asked
+    if pieces.form.dialect == "modern":
+        streams, outputs = _join_modern(graph, pieces, numbers, stream, positions)
+    else:
+        streams, outputs = _join_legacy(graph, pieces, numbers, stream, positions, rows if is_asked else None)
     hidden, outputs = streams[-1], {**outputs, **_cells(graph, pieces, dict(zip(numbers, streams, strict=True)))}
-    if not with_head:
+    if rows is None:
         return graph.model({"hidden": hidden, **outputs})
-    feeds = {"hidden": hidden, "rows": graph.add_input(pieces.rows)}
-    (logits,) = graph.add("head", pieces.head(pieces.config.vocab_size), feeds, _HEAD_WEIGHTS)
+    feeds = {"hidden": hidden} if is_asked else {"hidden": hidden, "rows": rows}
+    (logits,) = graph.add("head", pieces.head(pieces.config.vocab_size, is_asked), feeds, _HEAD_WEIGHTS)
     return graph.model({"logits": logits, **outputs})
 
 
@@ -80,9 +84,17 @@ def _head_graph(pieces: DecoderPieces, name: str, size: int) -> ir.Model:
 
 
 def _join_legacy(
-    graph: Assembly, pieces: DecoderPieces, numbers: range, hidden: ir.Value, positions: ir.Value
+    graph: Assembly,
+    pieces: DecoderPieces,
+    numbers: range,
+    hidden: ir.Value,
+    positions: ir.Value,
+    rows: ir.Value | None = None,
 ) -> tuple[list[ir.Value], dict[str, ir.Value]]:
-    """Give each layer its part of `past`, and join their new keys and values to `present`; list what each puts out."""
+    """Give each layer its part of `past`, and join their new keys and values to `present`; list what each puts out.
+
+    With `rows` the last layer puts out the stream of these alone.
+    """
     count = len(numbers)
     mask, past = graph.add_input(pieces.mask), graph.add_input(pieces.joined_cache("past", "P", count))
     shared = _shared(graph, pieces, positions, mask)
@@ -92,7 +104,10 @@ def _join_legacy(
         feeds = {"hidden": hidden, **shared}
         for which, spec in enumerate(pieces.past_parts):
             feeds[spec.name] = graph.sliced(f"{place}/{spec.name}", past, {1: index, 2: which}, shape_from(spec))
-        hidden, present = graph.add(place, pieces.layer, feeds, _layer_weights(number))
+        piece = pieces.layer
+        if rows is not None and number == numbers[-1]:
+            piece, feeds = pieces.last_layer, {**feeds, "mask": mask, "rows": rows}
+        hidden, present = graph.add(place, piece, feeds, _layer_weights(number))
         new.append(present)
         streams.append(hidden)
     return streams, {"present": graph.joined("present", new, 1, shape_from(pieces.joined_cache("present", "S", count)))}

@@ -12,7 +12,15 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from judo_edge.export.graphs.decoder import CellProbe, Head, LegacyLayer, LegacyTables, ModernLayer, ModernTables
+from judo_edge.export.graphs.decoder import (
+    CellProbe,
+    Head,
+    LastLegacyLayer,
+    LegacyLayer,
+    LegacyTables,
+    ModernLayer,
+    ModernTables,
+)
 from judo_edge.export.graphs.fake import FakeModel
 from judo_edge.export.graphs.modules import GroupedWindowAttention, MatrixLinear
 from judo_edge.export.graphs.spec import TensorSpec
@@ -88,6 +96,12 @@ class DecoderPieces(_Pieces):
         self.mask = TensorSpec("mask", self.float, ("B", 1, "S", self.columns))
         self.head = cache(self._head)
 
+    @property
+    def is_last_asked(self) -> bool:
+        """Say whether the last layer may leave out rows: in the legacy dialect, where no probe reads all of them."""
+        probe = self.form.probe
+        return self.form.dialect == "legacy" and (probe is None or probe.tap < self.config.num_hidden_layers)
+
     def joined_cache(self, name: str, rows: str, layers: int) -> TensorSpec:
         """Describe keys and values of some layers in one tensor, position first."""
         return TensorSpec(name, self.float, (rows, layers, 2, "B", self.heads, self.width))
@@ -129,13 +143,21 @@ class DecoderPieces(_Pieces):
         inputs = [stream, *caches, self.write, *self.table_specs]
         return self.traced(ModernLayer(layer), inputs, "output", "present_key", "present_value")
 
-    def _head(self, size: int) -> ir.Model:
-        """Trace the final norm and a head of `size` outputs."""
-        stream = TensorSpec("hidden", self.float, self.stream.shape)
+    @cached_property
+    def last_layer(self) -> ir.Model:
+        """Trace the last layer of a whole legacy decoder, whose stream is that of the asked rows."""
+        stream, layer = TensorSpec("hidden", self.float, self.stream.shape), self.model.text.layers[0]
+        inputs = [stream, *self.table_specs[:2], self.mask, self.rows, *self.past_parts]
+        return self.traced(LastLegacyLayer(layer, self.config), inputs, "output", "present")
+
+    def _head(self, size: int, is_asked: bool = False) -> ir.Model:
+        """Trace the final norm and a head of `size` outputs; `is_asked` for a stream of nothing but asked rows."""
+        stream = TensorSpec("hidden", self.float, ("B", "R" if is_asked else "S", self.stream.shape[2]))
         with self.model.mode:
             head: Any = self.model.lm_head
             part = MatrixLinear(head.weight[:, :size], None)
-        return self.traced(Head(self.model.text.norm, part), [stream, self.rows], "logits")
+        inputs = [stream] if is_asked else [stream, self.rows]
+        return self.traced(Head(self.model.text.norm, part), inputs, "logits")
 
     def probe(self, values: int) -> ir.Model:
         """Trace the cell probe of `values` outputs."""

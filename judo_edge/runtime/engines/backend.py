@@ -65,6 +65,11 @@ class Backend(Protocol):
         """Numbers of rows are made multiples of this, so that a row's result does not depend on how many there are."""
         ...
 
+    @property
+    def grid(self) -> int:
+        """Passes begin at multiples of this behind the prefix, so that few shapes are met; 1 for where they must."""
+        ...
+
     def capacity(self, wanted: int) -> int:
         """Return for how many positions the cache is made when `wanted` are asked for."""
         ...

@@ -16,6 +16,7 @@ from judo_edge.runtime.engines.backend import Array, Backend, Bindings, Bound, C
 from judo_edge.runtime.engines.base import Decoded, Encoded, KeysValues
 from judo_edge.runtime.engines.cache import Cache, cache_from_layout
 from judo_edge.runtime.engines.layout import VISION, Layout, Piece
+from judo_edge.runtime.engines.recent import RecentRows
 
 
 class GraphEngine:
@@ -29,6 +30,7 @@ class GraphEngine:
         self.batch = 1
         self._prefix: KeysValues | None = None
         self._is_clean = False
+        self._recent = RecentRows()
         self._opened = opened
         self._parts: tuple[Backend, Cache] | None = None
 
@@ -82,6 +84,7 @@ class GraphEngine:
             cache.load(prefix)
         self._prefix, self._is_clean = prefix, True
         self.capacity, self.length, self.batch = capacity, 0 if prefix is None else len(prefix), batch
+        self._recent.start(self.length)
 
     def keys_values(self, begin: int, end: int) -> KeysValues:
         """Return a copy of kept positions; see `Engine.keys_values`."""
@@ -96,6 +99,7 @@ class GraphEngine:
         if self._prefix is not None and length < len(self._prefix):
             self._prefix = None  # what is appended now overwrites it
         self.length = length
+        self._recent.rewind(length)
 
     def advance(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
         """Append positions; see `Engine.advance`. EngineError when they do not fit."""
@@ -105,14 +109,24 @@ class GraphEngine:
         if self.length + num_new > self.capacity:
             found = f"{num_new} positions behind {self.length}"
             raise EngineError(found, f"at most {self.capacity} in all", "shorten the prompt or the reply")
-        width = self._width(num_new)
-        num_rows = self._num_rows(rows.size, width)
+        num_again = self._recent.num_behind(self.backend.grid)
+        embeds, places = self._recent.before(num_again, inputs_embeds, positions)
         self._is_clean = False
-        wide = (_widened(inputs_embeds, 1, width), _widened(positions, 2, width), _widened(rows, 0, num_rows))
-        logits, cells = self._pass(*wide)
+        logits, cells = self._run(embeds, places, rows + num_again, self.length - num_again)
         # Keys that are no numbers would spoil later prompts too: their places weigh nothing, but 0 * NaN is NaN.
         self._is_clean = bool(np.isfinite(logits).all())
         self.length += num_new
+        if self.backend.grid > 1:
+            self._recent.append(inputs_embeds, positions)
+        return Decoded(logits, None if cells is None else cells[:, num_again:])
+
+    def _run(self, embeds: Floats, positions: Ints, rows: Ints, begin: int) -> Decoded:
+        """Run one pass behind `begin` kept positions, widened to a shape that the backend prefers."""
+        num_new = embeds.shape[1]
+        width = self._width(num_new, begin)
+        num_rows = self._num_rows(rows.size, width)
+        wide = (_widened(embeds, 1, width), _widened(positions, 2, width), _widened(rows, 0, num_rows))
+        logits, cells = self._pass(*wide, begin)
         return Decoded(logits[:, : rows.size], None if cells is None else cells[:, :num_new])
 
     def _encoded(self, patches: Floats) -> Encoded:
@@ -125,23 +139,24 @@ class GraphEngine:
         backend.run([Call(VISION, {"pixel_values": given}, wanted)])
         return Encoded(*(_float32(backend.fetched(bound)) for bound in wanted.values()))
 
-    def _pass(self, inputs_embeds: Floats, positions: Ints, rows: Ints) -> Decoded:
-        """Run all pieces over exactly these positions."""
+    def _pass(self, inputs_embeds: Floats, positions: Ints, rows: Ints, begin: int) -> Decoded:
+        """Run all pieces over exactly these positions, behind `begin` kept ones."""
         backend, cache = self._inside()
         num_new = inputs_embeds.shape[1]
         stream = inputs_embeds.astype(self.layout.dtype, copy=False)
-        inputs = {"inputs_embeds": stream, "positions": positions, "rows": rows, **cache.inputs(num_new, self.length)}
-        calls = list(self._calls({name: backend.given(name, array) for name, array in inputs.items()}, rows.size))
+        inputs = {"inputs_embeds": stream, "positions": positions, "rows": rows, **cache.inputs(num_new, begin)}
+        shared = {name: backend.given(name, array) for name, array in inputs.items()}
+        calls = list(self._calls(shared, rows.size, begin))
         backend.run(calls)
         return _decoded(backend, calls)
 
-    def _calls(self, shared: Bindings, num_rows: int) -> Iterator[Call]:
+    def _calls(self, shared: Bindings, num_rows: int, begin: int) -> Iterator[Call]:
         """Yield the pieces in order, each reading what the last layers wrote."""
         _, cache = self._inside()
         stream = shared["inputs_embeds"]
         num_new = stream.shape[1]
         for number, piece in enumerate(self.layout.pieces):
-            inputs, outputs = cache.bound(piece, num_new, self.length)
+            inputs, outputs = cache.bound(piece, num_new, begin)
             common = {name: bound for name, bound in shared.items() if name in piece.takes}
             outputs = {**outputs, **self._results(piece, number, num_new, num_rows)}
             yield Call(piece.name, {**common, **inputs, "inputs_embeds": stream}, outputs)
@@ -159,14 +174,14 @@ class GraphEngine:
                 results[name] = backend.wanted(f"{name}:{piece.name}", shape, dtype)
         return results
 
-    def _width(self, num_new: int) -> int:
+    def _width(self, num_new: int, begin: int) -> int:
         """Return the number of positions to run: a few more than asked where that makes the shape a known one.
 
         What they write lies behind the kept positions and is overwritten by the next pass.
         """
         backend, cache = self._inside()
         width = next((width for width in backend.widths if width >= num_new), _up(num_new, backend.multiple))
-        return width if self.length + width <= cache.capacity else num_new
+        return width if begin + width <= cache.capacity else num_new
 
     def _num_rows(self, num_rows: int, width: int) -> int:
         """Return how many rows to ask for: one or all, where the shape is to be a known one."""

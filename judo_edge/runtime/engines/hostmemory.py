@@ -21,7 +21,7 @@ class HostMemory:
     """Blocks that stay, arrays that are given, and outputs that are fetched; see `Backend`."""
 
     alignment = 1
-    multiple = 1
+    multiple = grid = 1
 
     def __init__(self) -> None:
         """Take no memory yet."""

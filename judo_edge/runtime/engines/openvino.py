@@ -14,6 +14,7 @@ import numpy as np
 import openvino
 
 from judo_edge.errors import EngineError, first_line
+from judo_edge.machine import cpu_flags
 from judo_edge.runtime.engines.backend import Array, Bound, Call
 from judo_edge.runtime.engines.graphs import GraphEngine
 from judo_edge.runtime.engines.hostmemory import HostMemory, array_at
@@ -31,6 +32,10 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
+_BYTE_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
+"""Names in Linux's list of what a processor can do."""
+
+
 class OpenVinoBackend(HostMemory):
     """One request for each graph on the CPU; graphs read and write the memory that is bound, without copies."""
 
@@ -38,13 +43,15 @@ class OpenVinoBackend(HostMemory):
     max_batch = 32
     """The graphs leave it open; the logits of more prompts take memory for nothing."""
     widths: tuple[int, ...] = ()
-    multiple = 16
-    """With fewer rows some products take another kernel: logits of a 0.5B shape were up to 0.08 away; at 16, 32 and 64
-    rows behind any prefix they were equal bit for bit (LOG.md). So a checked guess and a decoded token see the same."""
 
-    def __init__(self, paths: Mapping[str, Path], threads: int = 0) -> None:
-        """Open the graphs; `threads` 0 for as many as there are cores. EngineError when one is broken."""
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1) -> None:
+        """Open the graphs; `threads` 0 for as many as there are cores. EngineError when one is broken.
+
+        `multiple` is what numbers of rows are made multiples of. Since a new shape is compiled on first sight, which
+        takes longer than many passes, passes then begin at multiples too: rows that are there anyway are read again.
+        """
         super().__init__()
+        self.multiple = self.grid = multiple
         core = openvino.Core()
         self._names = {name: path.name for name, path in paths.items()}
         self._requests = {name: _opened(core, path, threads) for name, path in paths.items()}
@@ -92,7 +99,21 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
         raise EngineError(found, "legacy and float32", "export with a recipe whose name begins with cpu")
     layout = layout_from_manifest(manifest)
     paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
-    return GraphEngine("openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads))
+    return GraphEngine(
+        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, row_multiple())
+    )
+
+
+def row_multiple() -> int:
+    """Return the number of rows in whose multiples every row's result is the same, however many there are.
+
+    OpenVINO rounds activations to 8 bits where the processor multiplies bytes, and with fewer than 16 rows some
+    products then take another kernel: logits of a 0.5B shape were up to 0.08 away, at 16, 32 and 64 rows equal bit for
+    bit. Elsewhere it multiplies in float32, where any numbers of rows agree to 1e-4 (LOG.md). A processor that says
+    nothing is taken for one that rounds.
+    """
+    flags = cpu_flags()
+    return 16 if not flags or flags & _BYTE_PRODUCTS else 1
 
 
 def embedding_digest(bundle: Bundle) -> str:

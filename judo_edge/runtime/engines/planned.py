@@ -34,7 +34,7 @@ class PlanBackend:
     """Runs the graphs of a bundle on one CUDA device."""
 
     alignment = ALIGNMENT
-    multiple = max_batch = 1
+    multiple = max_batch = grid = 1
     max_images = 1
     """One by one: the attention of a batch can pass 2^32 elements, and a batch gains a line nothing."""
 

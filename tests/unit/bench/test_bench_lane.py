@@ -133,6 +133,14 @@ def test_everyone_takes_turns_and_the_limit_stands_between(shots: ShotsOf) -> No
     assert [len(lane) for lane in rounds.lanes] == [6, 6] and len(rounds.rivals["rival"]) == 6
 
 
+def test_a_pause_goes_by_before_each_turn(shots: ShotsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    lanes: Any = [Noted("a-", notes)]
+    monkeypatch.setattr("judo_edge.bench.rounds.time.sleep", lambda seconds: notes.append(f"{seconds}"))
+    measured_rounds(lanes, iter(shots(1)), 1, rivals=[Noted("rival", notes)], pause=0.1)
+    assert notes == ["0.1", "a-on", "a-limit", "a-off", "0.1", "rival"]
+
+
 def test_a_reply_that_drafts_change_is_found(bundle: Bundle, shots: ShotsOf) -> None:
     replies = cycle([GOOD, GOOD, BAD])
     lane = Lane(bundle, CountingEngine(ScriptedEngine(lambda red: next(replies))), NoMeter())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,28 @@ from judo_edge.core import Floats
 from judo_edge.errors import EngineError
 from judo_edge.export.graphs import GraphForm
 from judo_edge.runtime.engines import engine_from_bundle
+from judo_edge.runtime.engines.backend import Call
 from judo_edge.runtime.engines.base import Engine
-from judo_edge.runtime.engines.openvino import OpenVinoBackend
+from judo_edge.runtime.engines.graphs import GraphEngine
+from judo_edge.runtime.engines.openvino import OpenVinoBackend, row_multiple
 from judo_edge.runtime.engines.openvinograph import common_block
 from tests.engines import FORMS, form_id, random_prompt
 
 FLOAT_FORMS = [form for form in FORMS if (form.dialect, form.dtype) == ("legacy", "float32")]
-NUM_TOKENS, CAPACITY = 9, 16
+NUM_TOKENS, CAPACITY = 41, 64
+
+
+@pytest.fixture(scope="module", params=[16, 1], ids=["rows by 16", "any rows"])
+def multiple(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture(scope="module", params=FLOAT_FORMS, ids=form_id)
-def engine(request: pytest.FixtureRequest, bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[Engine]:
-    with engine_from_bundle(bundle_of(request.param), "openvino", threads=1) as opened:
-        yield opened
+def engine(request: pytest.FixtureRequest, multiple: int, bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[Engine]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("judo_edge.runtime.engines.openvino.row_multiple", lambda: multiple)
+        with engine_from_bundle(bundle_of(request.param), "openvino", threads=1) as opened:
+            yield opened
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,7 @@ def read(engine: Engine, *cuts: int) -> Floats:
 
 
 def test_it_says_what_onnxruntime_says(engine: Engine, slow: Engine) -> None:
-    for cuts in ((), (4,), (1, 2, 7), (8,)):
+    for cuts in ((), (4,), (1, 2, 7), (8,), (17,), (16, 33)):
         engine.start(CAPACITY)
         slow.start(CAPACITY)
         np.testing.assert_allclose(read(engine, *cuts), read(slow), atol=2e-5, rtol=0)
@@ -63,6 +72,50 @@ def test_rewound_positions_leave_no_trace(engine: Engine) -> None:
     engine.rewind(5)
     again = engine.advance(embeds[:, 5:], positions[:, :, 5:], np.arange(NUM_TOKENS - 5)).logits
     np.testing.assert_allclose(again, whole[:, 5:], atol=2e-5, rtol=0)
+
+
+def test_passes_begin_at_multiples_so_that_few_shapes_are_compiled(
+    engine: Engine, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(engine, GraphEngine)
+    shapes: set[tuple[int, ...]] = set()
+    run = engine.backend.run
+
+    def noted(calls: Sequence[Call]) -> None:
+        shapes.update(
+            (call.inputs["past"].shape[0], call.inputs["inputs_embeds"].shape[1])
+            for call in calls
+            if "past" in call.inputs
+        )
+        run(calls)
+
+    monkeypatch.setattr(engine.backend, "run", noted)
+    engine.start(CAPACITY)
+    read(engine, 5, *range(6, NUM_TOKENS))
+    alone = {(0, 5), *((kept, 1) for kept in range(5, NUM_TOKENS))}
+    assert shapes == ({(0, 16), (16, 16), (32, 16)} if multiple == 16 else alone)
+
+
+@pytest.mark.parametrize(
+    ("flags", "multiple"),
+    [("fpu avx2", 1), ("avx2 avx512_vnni", 16), ("avx2 avx_vnni", 16), ("amx_int8", 16), ("", 16)],
+)
+def test_rows_come_in_sixteens_where_the_processor_multiplies_bytes(
+    flags: str, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("judo_edge.runtime.engines.openvino.cpu_flags", lambda: frozenset(flags.split()))
+    assert row_multiple() == multiple
+
+
+def test_rewinding_into_a_prefix_reads_on_behind_it(engine: Engine) -> None:
+    embeds, positions = random_prompt(NUM_TOKENS)
+    engine.start(CAPACITY)
+    whole = read(engine)
+    engine.start(CAPACITY, engine.keys_values(0, 21))
+    for kept in (21, 20, 19):
+        engine.rewind(kept)
+        again = engine.advance(embeds[:, kept:], positions[:, :, kept:], np.arange(NUM_TOKENS - kept)).logits
+        np.testing.assert_allclose(again, whole[:, kept:], atol=2e-5, rtol=0)
 
 
 def test_a_prefix_says_what_reading_it_says(engine: Engine) -> None:
