@@ -35,7 +35,10 @@ class Assembly:
         self._tables: dict[tuple[object, ...], ir.Value] = {}
 
     def add_input(self, spec: TensorSpec) -> ir.Value:
-        """Add an input of the graph."""
+        """Add an input of the graph; one that was added already is the same."""
+        known = next((value for value in self._inputs if value.name == spec.name), None)
+        if known is not None:
+            return known
         value = ir.Value(name=spec.name, shape=shape_from(spec), type=ir.TensorType(ir.DataType[spec.dtype]))
         self._inputs.append(value)
         return value

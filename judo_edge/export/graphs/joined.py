@@ -62,16 +62,15 @@ def decoder_graphs(model: FakeModel) -> Iterator[JoinedGraph]:
 def _layers_graph(pieces: DecoderPieces, name: str, numbers: range, with_head: bool = False) -> ir.Model:
     graph = Assembly(name, pieces.opset)
     stream, positions = graph.add_input(pieces.stream), graph.add_input(pieces.positions)
-    rows = graph.add_input(pieces.rows) if with_head else None
-    is_asked = rows is not None and pieces.is_last_asked
+    is_asked = with_head and pieces.is_last_asked
     if pieces.form.dialect == "modern":
         streams, outputs = _join_modern(graph, pieces, numbers, stream, positions)
     else:
-        streams, outputs = _join_legacy(graph, pieces, numbers, stream, positions, rows if is_asked else None)
+        streams, outputs = _join_legacy(graph, pieces, numbers, stream, positions, is_asked)
     hidden, outputs = streams[-1], {**outputs, **_cells(graph, pieces, dict(zip(numbers, streams, strict=True)))}
-    if rows is None:
+    if not with_head:
         return graph.model({"hidden": hidden, **outputs})
-    feeds = {"hidden": hidden} if is_asked else {"hidden": hidden, "rows": rows}
+    feeds = {"hidden": hidden, "rows": graph.add_input(pieces.rows)}
     (logits,) = graph.add("head", pieces.head(pieces.config.vocab_size, is_asked), feeds, _HEAD_WEIGHTS)
     return graph.model({"logits": logits, **outputs})
 
@@ -89,11 +88,11 @@ def _join_legacy(
     numbers: range,
     hidden: ir.Value,
     positions: ir.Value,
-    rows: ir.Value | None = None,
+    is_last_asked: bool = False,
 ) -> tuple[list[ir.Value], dict[str, ir.Value]]:
     """Give each layer its part of `past`, and join their new keys and values to `present`; list what each puts out.
 
-    With `rows` the last layer puts out the stream of these alone.
+    With `is_last_asked` the last layer puts out the stream of the asked rows alone.
     """
     count = len(numbers)
     mask, past = graph.add_input(pieces.mask), graph.add_input(pieces.joined_cache("past", "P", count))
@@ -105,8 +104,8 @@ def _join_legacy(
         for which, spec in enumerate(pieces.past_parts):
             feeds[spec.name] = graph.sliced(f"{place}/{spec.name}", past, {1: index, 2: which}, shape_from(spec))
         piece = pieces.layer
-        if rows is not None and number == numbers[-1]:
-            piece, feeds = pieces.last_layer, {**feeds, "mask": mask, "rows": rows}
+        if is_last_asked and number == numbers[-1]:
+            piece, feeds = pieces.last_layer, {**feeds, "mask": mask, "rows": graph.add_input(pieces.rows)}
         hidden, present = graph.add(place, piece, feeds, _layer_weights(number))
         new.append(present)
         streams.append(hidden)
