@@ -21,10 +21,7 @@ def patches_from_image(image: Image, preprocessing: Preprocessing) -> Floats:
     one visual token are neighbours, tokens row by row); inside a row the order is channel, time, y, x. Raises
     ImageError for another shape or type.
     """
-    pixels = resized_image(image, preprocessing)
-    channels = np.arange(3)
-    values = _value_table(preprocessing)[pixels, channels]
-    return _rows_from_pixels(values, preprocessing)
+    return _rows_from_pixels(resized_image(image, preprocessing), preprocessing)
 
 
 def resized_image(image: Image, preprocessing: Preprocessing) -> Image:
@@ -59,9 +56,11 @@ def _value_table(preprocessing: Preprocessing) -> Floats:
     return table
 
 
-def _rows_from_pixels(values: Floats, preprocessing: Preprocessing) -> Floats:
+def _rows_from_pixels(pixels: Image, preprocessing: Preprocessing) -> Floats:
+    """Put bytes in their order first, because they are small, and look their values up channel by channel."""
     p, m, side = preprocessing.patch_size, preprocessing.merge_size, preprocessing.merged_side
-    blocks = values.reshape(side, m, p, side, m, p, 3).transpose(0, 3, 1, 4, 6, 2, 5)
-    times = preprocessing.temporal_patch_size
-    repeated = np.broadcast_to(blocks[:, :, :, :, :, None], (*blocks.shape[:5], times, p, p))
-    return repeated.reshape(preprocessing.num_patches, preprocessing.patch_length)
+    blocks = pixels.reshape(side, m, p, side, m, p, 3).transpose(6, 0, 3, 1, 4, 2, 5)
+    rows = np.empty((side, side, m, m, 3, preprocessing.temporal_patch_size, p, p), np.float32)
+    for channel, table in enumerate(_value_table(preprocessing).T.copy()):
+        rows[:, :, :, :, channel] = table[blocks[channel]][:, :, :, :, None]
+    return rows.reshape(preprocessing.num_patches, preprocessing.patch_length)
