@@ -19,7 +19,7 @@ from judo_edge.runtime.engines.backend import Array, Bound, Call
 from judo_edge.runtime.engines.graphs import GraphEngine
 from judo_edge.runtime.engines.hostmemory import HostMemory, array_at
 from judo_edge.runtime.engines.layout import VISION, layout_from_manifest
-from judo_edge.runtime.engines.openvinograph import common_block
+from judo_edge.runtime.engines.openvinograph import common_block, fill_blocks
 
 if TYPE_CHECKING:
     from judo_edge.bundle import Bundle
@@ -44,17 +44,19 @@ class OpenVinoBackend(HostMemory):
     """The graphs leave it open; the logits of more prompts take memory for nothing."""
     widths: tuple[int, ...] = ()
 
-    def __init__(self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1) -> None:
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0, is_rounding: bool = False) -> None:
         """Open the graphs; `threads` 0 for as many as there are cores. EngineError when one is broken.
 
-        `multiple` is what numbers of rows are made multiples of. Since a new shape is compiled on first sight, which
-        takes longer than many passes, passes then begin at multiples too: rows that are there anyway are read again.
+        `is_rounding`: activations are rounded to 8 bits, and with fewer than 16 rows some products take another
+        kernel: logits of a 0.5B shape were up to 0.08 away, at 16, 32 and 64 rows equal bit for bit (LOG.md). So rows
+        come in sixteens. As a new shape is compiled on first sight, which takes longer than many passes, passes then
+        begin at multiples of it too: the rows that fill them up are there anyway.
         """
         super().__init__()
-        self.multiple = self.grid = multiple
+        self.multiple = self.grid = 16 if is_rounding else 1
         core = openvino.Core()
         self._names = {name: path.name for name, path in paths.items()}
-        self._requests = {name: _opened(core, path, threads) for name, path in paths.items()}
+        self._requests = {name: _opened(core, path, threads, is_rounding) for name, path in paths.items()}
         self._bound: dict[str, dict[str, tuple[Any, ...]]] = {name: {} for name in paths}
 
     def given(self, name: str, content: Array) -> Bound:
@@ -100,20 +102,18 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     layout = layout_from_manifest(manifest)
     paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
     return GraphEngine(
-        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, row_multiple())
+        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, has_byte_products())
     )
 
 
-def row_multiple() -> int:
-    """Return the number of rows in whose multiples every row's result is the same, however many there are.
+def has_byte_products() -> bool:
+    """Tell whether the processor multiplies bytes, so that OpenVINO rounds activations to 8 bits.
 
-    OpenVINO rounds activations to 8 bits where the processor multiplies bytes, and with fewer than 16 rows some
-    products then take another kernel: logits of a 0.5B shape were up to 0.08 away, at 16, 32 and 64 rows equal bit for
-    bit. Elsewhere it multiplies in float32, where any numbers of rows agree to 1e-4 (LOG.md). A processor that says
-    nothing is taken for one that rounds.
+    Elsewhere it multiplies in float32, where any numbers of rows agree to 1e-4. A processor that says nothing is taken
+    for one that rounds.
     """
     flags = cpu_flags()
-    return 16 if not flags or flags & _BYTE_PRODUCTS else 1
+    return not flags or bool(flags & _BYTE_PRODUCTS)
 
 
 def embedding_digest(bundle: Bundle) -> str:
@@ -124,10 +124,12 @@ def embedding_digest(bundle: Bundle) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _opened(core: Any, path: Path, threads: int) -> Any:
+def _opened(core: Any, path: Path, threads: int, is_rounding: bool) -> Any:
     """Compile one graph; EngineError with OpenVINO's reason when it does not load."""
     try:
         model = core.read_model(path)
+        if is_rounding:
+            fill_blocks(model)
         block = common_block(model)
         settings = {**_SETTINGS, "INFERENCE_NUM_THREADS": threads, "DYNAMIC_QUANTIZATION_GROUP_SIZE": block}
         return core.compile_model(model, "CPU", settings).create_infer_request()
