@@ -32,6 +32,8 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
+_SMALL = 64_000_000
+"""Bytes of decoder weights; between JUDO-nano (5 MB) and a 0.5B shape (510 MB), which were measured."""
 _BYTE_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 """Names in Linux's list of what a processor can do."""
 
@@ -44,16 +46,16 @@ class OpenVinoBackend(HostMemory):
     """The graphs leave it open; the logits of more prompts take memory for nothing."""
     widths: tuple[int, ...] = ()
 
-    def __init__(self, paths: Mapping[str, Path], threads: int = 0, is_rounding: bool = False) -> None:
+    def __init__(
+        self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1, is_rounding: bool = False
+    ) -> None:
         """Open the graphs; `threads` 0 for as many as there are cores. EngineError when one is broken.
 
-        `is_rounding`: activations are rounded to 8 bits, and with fewer than 16 rows some products take another
-        kernel: logits of a 0.5B shape were up to 0.08 away, at 16, 32 and 64 rows equal bit for bit (LOG.md). So rows
-        come in sixteens. As a new shape is compiled on first sight, which takes longer than many passes, passes then
-        begin at multiples of it too: the rows that fill them up are there anyway.
+        `multiple` is what numbers of rows are made multiples of, and where passes begin: see `row_multiple`.
+        `is_rounding` tells whether activations are rounded to 8 bits.
         """
         super().__init__()
-        self.multiple = self.grid = 16 if is_rounding else 1
+        self.multiple = self.grid = multiple
         core = openvino.Core()
         self._names = {name: path.name for name, path in paths.items()}
         self._requests = {name: _opened(core, path, threads, is_rounding) for name, path in paths.items()}
@@ -101,19 +103,31 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
         raise EngineError(found, "legacy and float32", "export with a recipe whose name begins with cpu")
     layout = layout_from_manifest(manifest)
     paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
+    is_rounding = has_byte_products()
+    files = [manifest.files[manifest.graphs[piece.name].data] for piece in layout.pieces]
+    multiple = row_multiple(sum(file.bytes for file in files), is_rounding)
     return GraphEngine(
-        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, has_byte_products())
+        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, multiple, is_rounding)
     )
 
 
 def has_byte_products() -> bool:
     """Tell whether the processor multiplies bytes, so that OpenVINO rounds activations to 8 bits.
 
-    Elsewhere it multiplies in float32, where any numbers of rows agree to 1e-4. A processor that says nothing is taken
-    for one that rounds.
+    A processor that says nothing is taken for one that does.
     """
     flags = cpu_flags()
     return not flags or bool(flags & _BYTE_PRODUCTS)
+
+
+def row_multiple(num_bytes: int, is_rounding: bool) -> int:
+    """Return what numbers of rows are made multiples of, for a decoder of so many bytes.
+
+    With rounded activations and fewer than 16 rows some products take another kernel: logits of a 0.5B shape were up to
+    0.08 away, at 16, 32 and 64 rows equal bit for bit. In float32 any numbers of rows agree to 1e-4; there 16 rows
+    serve small models, for which a row is cheap and a shape other than the last pass's is not (LOG.md).
+    """
+    return 16 if is_rounding or num_bytes < _SMALL else 1
 
 
 def embedding_digest(bundle: Bundle) -> str:

@@ -22,7 +22,7 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.backend import Call
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.engines.graphs import GraphEngine
-from judo_edge.runtime.engines.openvino import OpenVinoBackend, has_byte_products
+from judo_edge.runtime.engines.openvino import OpenVinoBackend, has_byte_products, row_multiple
 from judo_edge.runtime.engines.openvinograph import common_block, fill_blocks
 from tests.engines import FORMS, form_id, random_prompt
 
@@ -36,9 +36,12 @@ def is_rounding(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="module", params=FLOAT_FORMS, ids=form_id)
-def engine(request: pytest.FixtureRequest, multiple: int, bundle_of: Callable[[GraphForm], Bundle]) -> Iterator[Engine]:
+def engine(
+    request: pytest.FixtureRequest, is_rounding: bool, bundle_of: Callable[[GraphForm], Bundle]
+) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("judo_edge.runtime.engines.openvino.has_byte_products", lambda: is_rounding)
+        patch.setattr("judo_edge.runtime.engines.openvino._SMALL", 0)
         with engine_from_bundle(bundle_of(request.param), "openvino", threads=1) as opened:
             yield opened
 
@@ -139,6 +142,11 @@ def test_prompts_that_are_read_together_say_what_they_say_alone(engine: Engine) 
         engine.start(CAPACITY)
         alone = engine.advance(both[number : number + 1].copy(), positions, np.arange(NUM_TOKENS)).logits
         np.testing.assert_allclose(alone[0], pair[number], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("num_bytes", "is_rounding", "rows"), [(5e6, False, 16), (5e8, False, 1), (5e8, True, 16)])
+def test_rows_come_in_sixteens_unless_each_is_dear_and_exact(num_bytes: float, is_rounding: bool, rows: int) -> None:
+    assert row_multiple(int(num_bytes), is_rounding) == rows
 
 
 def test_graphs_it_has_no_operators_for_are_refused(bundle_of: Callable[[GraphForm], Bundle]) -> None:
