@@ -32,8 +32,6 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
-_SMALL = 64_000_000
-"""Bytes of decoder weights; between JUDO-nano (5 MB) and a 0.5B shape (510 MB), which were measured."""
 _BYTE_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 """Names in Linux's list of what a processor can do."""
 
@@ -104,11 +102,8 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     layout = layout_from_manifest(manifest)
     paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
     is_rounding = has_byte_products()
-    files = [manifest.files[manifest.graphs[piece.name].data] for piece in layout.pieces]
-    multiple = row_multiple(sum(file.bytes for file in files), is_rounding)
-    return GraphEngine(
-        "openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, multiple, is_rounding)
-    )
+    settings = (row_multiple(is_rounding), is_rounding)
+    return GraphEngine("openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, *settings))
 
 
 def has_byte_products() -> bool:
@@ -120,14 +115,14 @@ def has_byte_products() -> bool:
     return not flags or bool(flags & _BYTE_PRODUCTS)
 
 
-def row_multiple(num_bytes: int, is_rounding: bool) -> int:
-    """Return what numbers of rows are made multiples of, for a decoder of so many bytes.
+def row_multiple(is_rounding: bool) -> int:
+    """Return what numbers of rows are made multiples of, and where passes begin.
 
     With rounded activations and fewer than 16 rows some products take another kernel: logits of a 0.5B shape were up to
-    0.08 away, at 16, 32 and 64 rows equal bit for bit. In float32 any numbers of rows agree to 1e-4; there 16 rows
-    serve small models, for which a row is cheap and a shape other than the last pass's is not (LOG.md).
+    0.08 away, at 16, 32 and 64 rows equal bit for bit. In float32 any numbers of rows agree to 1e-4, and every row
+    costs (LOG.md).
     """
-    return 16 if is_rounding or num_bytes < _SMALL else 1
+    return 16 if is_rounding else 1
 
 
 def embedding_digest(bundle: Bundle) -> str:

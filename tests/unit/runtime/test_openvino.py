@@ -41,7 +41,6 @@ def engine(
 ) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("judo_edge.runtime.engines.openvino.has_byte_products", lambda: is_rounding)
-        patch.setattr("judo_edge.runtime.engines.openvino._SMALL", 0)
         with engine_from_bundle(bundle_of(request.param), "openvino", threads=1) as opened:
             yield opened
 
@@ -109,6 +108,7 @@ def test_processors_that_multiply_bytes_are_known_by_their_flags(
 ) -> None:
     monkeypatch.setattr("judo_edge.runtime.engines.openvino.cpu_flags", lambda: frozenset(flags.split()))
     assert has_byte_products() is has_them
+    assert row_multiple(has_them) == (16 if has_them else 1)
 
 
 def test_rewinding_into_a_prefix_reads_on_behind_it(engine: Engine) -> None:
@@ -142,11 +142,6 @@ def test_prompts_that_are_read_together_say_what_they_say_alone(engine: Engine) 
         engine.start(CAPACITY)
         alone = engine.advance(both[number : number + 1].copy(), positions, np.arange(NUM_TOKENS)).logits
         np.testing.assert_allclose(alone[0], pair[number], atol=2e-5, rtol=0)
-
-
-@pytest.mark.parametrize(("num_bytes", "is_rounding", "rows"), [(5e6, False, 16), (5e8, False, 1), (5e8, True, 16)])
-def test_rows_come_in_sixteens_unless_each_is_dear_and_exact(num_bytes: float, is_rounding: bool, rows: int) -> None:
-    assert row_multiple(int(num_bytes), is_rounding) == rows
 
 
 def test_graphs_it_has_no_operators_for_are_refused(bundle_of: Callable[[GraphForm], Bundle]) -> None:
