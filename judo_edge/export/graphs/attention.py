@@ -75,19 +75,17 @@ class AskedAttention(nn.Module):
 
         `rotary` is cosine and sine (B, S, head_dim), then those of the asked rows; `mask` is folded for these rows.
         """
-        query, key, value = (
-            self._heads(self.q_proj, asked),
-            self._heads(self.k_proj, hidden),
-            self._heads(self.v_proj, hidden),
-        )
+        query = _in_heads(self.q_proj(asked), self.width)
+        key, value = (_in_heads(part(hidden), self.width) for part in (self.k_proj, self.v_proj))
         keys, values = cache.update(_rotated(key, *rotary[:2]), value, 0)
         mixed, _ = folded_attention(self, _rotated(query, *rotary[2:]), keys, values, mask, self.scaling)
         merged: Tensor = self.o_proj(mixed.flatten(2, 3))
         return merged
 
-    def _heads(self, projection: nn.Module, hidden: Tensor) -> Tensor:
-        """Return (B, heads, rows, head_dim)."""
-        return torch.unflatten(projection(hidden), -1, (-1, self.width)).transpose(1, 2)
+
+def _in_heads(projected: Tensor, width: int) -> Tensor:
+    """Return (B, heads, rows, width) from (B, rows, heads * width)."""
+    return torch.unflatten(projected, -1, (-1, width)).transpose(1, 2)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -140,7 +138,9 @@ class CachedAttention(nn.Module):
     ) -> tuple[Tensor, None]:
         """Return (B, S, hidden) and None, as the original does."""
         tables, (batch, rows, _hidden) = position_embeddings, hidden_states.shape
-        query, key, value = (self._heads(part, hidden_states) for part in (self.q_proj, self.k_proj, self.v_proj))
+        query, key, value = (
+            _in_heads(part(hidden_states), self.width) for part in (self.q_proj, self.k_proj, self.v_proj)
+        )
         query = operators.rotary_embedding(query, tables.query_cos, tables.query_sin)
         key = operators.rotary_embedding(key, tables.key_cos, tables.key_sin)
         keys, values = past_key_values.update(key, value)
@@ -148,7 +148,3 @@ class CachedAttention(nn.Module):
         mixed = operators.attention(folded, keys, values, tables.mask)
         merged = mixed.reshape(batch, -1, rows, self.width).transpose(1, 2).reshape(batch, rows, -1)
         return self.o_proj(merged), None
-
-    def _heads(self, projection: nn.Module, hidden: Tensor) -> Tensor:
-        """Return (B, heads, S, head_dim)."""
-        return torch.unflatten(projection(hidden), -1, (-1, self.width)).transpose(1, 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,12 @@ _SETTINGS: Mapping[str, Any] = {
     "INFERENCE_PRECISION_HINT": "f32",  # else a CPU that has bfloat16 keeps even the residual stream in it
     "ENABLE_CPU_PINNING": False,  # a station's other processes need the cores too
 }
-
-
 _BYTE_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 """Names in Linux's list of what a processor can do."""
+_ROWS = 16
+"""With rounded activations rows come in multiples of this, and passes begin at them: with fewer rows some products take
+another kernel, and logits of a 0.5B shape were up to 0.08 away; 16, 32 and 64 rows are equal bit for bit. In float32
+any numbers of rows agree to 1e-4, and every row costs (LOG.md)."""
 
 
 class OpenVinoBackend(HostMemory):
@@ -44,16 +47,13 @@ class OpenVinoBackend(HostMemory):
     """The graphs leave it open; the logits of more prompts take memory for nothing."""
     widths: tuple[int, ...] = ()
 
-    def __init__(
-        self, paths: Mapping[str, Path], threads: int = 0, multiple: int = 1, is_rounding: bool = False
-    ) -> None:
+    def __init__(self, paths: Mapping[str, Path], threads: int = 0, is_rounding: bool = False) -> None:
         """Open the graphs; `threads` 0 for as many as there are cores. EngineError when one is broken.
 
-        `multiple` is what numbers of rows are made multiples of, and where passes begin: see `row_multiple`.
         `is_rounding` tells whether activations are rounded to 8 bits.
         """
         super().__init__()
-        self.multiple = self.grid = multiple
+        self.multiple = self.grid = _ROWS if is_rounding else 1
         core = openvino.Core()
         self._names = {name: path.name for name, path in paths.items()}
         self._requests = {name: _opened(core, path, threads, is_rounding) for name, path in paths.items()}
@@ -102,8 +102,8 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
     layout = layout_from_manifest(manifest)
     paths = {graph: bundle.graph(graph)[0] for graph in layout.graphs}
     is_rounding = has_byte_products()
-    settings = (row_multiple(is_rounding), is_rounding)
-    return GraphEngine("openvino", embedding_digest(bundle), layout, lambda: OpenVinoBackend(paths, threads, *settings))
+    opened = partial(OpenVinoBackend, paths, threads, is_rounding)
+    return GraphEngine("openvino", embedding_digest(bundle), layout, opened)
 
 
 def has_byte_products() -> bool:
@@ -113,16 +113,6 @@ def has_byte_products() -> bool:
     """
     flags = cpu_flags()
     return not flags or bool(flags & _BYTE_PRODUCTS)
-
-
-def row_multiple(is_rounding: bool) -> int:
-    """Return what numbers of rows are made multiples of, and where passes begin.
-
-    With rounded activations and fewer than 16 rows some products take another kernel: logits of a 0.5B shape were up to
-    0.08 away, at 16, 32 and 64 rows equal bit for bit. In float32 any numbers of rows agree to 1e-4, and every row
-    costs (LOG.md).
-    """
-    return 16 if is_rounding else 1
 
 
 def embedding_digest(bundle: Bundle) -> str:

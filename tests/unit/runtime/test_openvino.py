@@ -22,7 +22,7 @@ from judo_edge.runtime.engines import engine_from_bundle
 from judo_edge.runtime.engines.backend import Call
 from judo_edge.runtime.engines.base import Engine
 from judo_edge.runtime.engines.graphs import GraphEngine
-from judo_edge.runtime.engines.openvino import OpenVinoBackend, has_byte_products, row_multiple
+from judo_edge.runtime.engines.openvino import OpenVinoBackend, has_byte_products
 from judo_edge.runtime.engines.openvinograph import common_block, fill_blocks
 from tests.engines import FORMS, form_id, random_prompt
 
@@ -108,7 +108,6 @@ def test_processors_that_multiply_bytes_are_known_by_their_flags(
 ) -> None:
     monkeypatch.setattr("judo_edge.runtime.engines.openvino.cpu_flags", lambda: frozenset(flags.split()))
     assert has_byte_products() is has_them
-    assert row_multiple(has_them) == (16 if has_them else 1)
 
 
 def test_rewinding_into_a_prefix_reads_on_behind_it(engine: Engine) -> None:
