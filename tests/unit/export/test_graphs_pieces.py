@@ -55,6 +55,16 @@ def test_floats_have_the_type_of_the_form(models: Models, form: str) -> None:
         assert {use.dtype for use in graph.weights.values()} >= {case.graphs.form.dtype}
 
 
+@pytest.mark.parametrize(
+    ("form", "last"), [("legacy", "R"), ("legacy-half", "R"), ("legacy-cut", "S"), ("modern", "S")]
+)
+def test_the_last_layer_of_a_whole_legacy_decoder_leaves_out_rows(models: Models, form: str, last: str) -> None:
+    case = models("grouped", form)
+    nodes = {str(node.name): node for graph in all_graphs(case) for node in graph}
+    down = [nodes[f"model.layers.{number}.mlp.down_proj"].outputs[0].shape for number in range(case.shape.layers)]
+    assert [str(shape[1]) for shape in down if shape is not None] == ["S"] * (case.shape.layers - 1) + [last]
+
+
 @pytest.mark.parametrize("form", ["legacy-cut", "modern-cut"])
 def test_the_pieces_of_a_cut_decoder_hold_every_tensor_once(models: Models, shape: str, form: str) -> None:
     case = models(shape, form)
