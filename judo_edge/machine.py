@@ -23,10 +23,10 @@ def resident_memory() -> tuple[int, int]:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the names of what the processor can do, as the kernel lists them; none where it does not say."""
+    """Return the names of what an x86 processor can do, as the kernel lists them; none for any other."""
     path = _PROC / "cpuinfo"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    lines = (line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features")))
+    lines = (line.partition(":")[2] for line in text.splitlines() if line.startswith("flags"))
     return frozenset(next(lines, "").split())
 
 

@@ -91,8 +91,8 @@ def run_bench(bundles: Sequence[Bundle], plan: Plan, progress: Progress) -> Repo
         energy_meter() as meter,
         _lanes(bundles, plan, meter) as lanes,
     ):
-        count, pause = (plan.rounds, plan.warm_up), plan.pause_ms / 1e3
-        rounds = measured_rounds(lanes, plan.moments(), *count, rivals, progress, pause)
+        pause = plan.pause_ms / 1e3
+        rounds = measured_rounds(lanes, plan.moments(), plan.rounds, plan.warm_up, rivals, progress, pause)
         rows = [_row(lane, mine, alone=len(lanes) == 1) for lane, mine in zip(lanes, rounds.lanes, strict=True)]
         setting = plan.setting(meter, sum(entry.num_repeats for entry in rounds.lanes[0]))
         equal = {rival.name: _num_equal(rival, rounds.lanes[0]) for rival in rivals}

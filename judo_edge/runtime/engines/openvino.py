@@ -36,7 +36,7 @@ _BYTE_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 _ROWS = 16
 """With rounded activations rows come in multiples of this, and passes begin at them: with fewer rows some products take
 another kernel, and logits of a 0.5B shape were up to 0.08 away; 16, 32 and 64 rows are equal bit for bit. In float32
-any numbers of rows agree to 1e-4, and every row costs (LOG.md)."""
+any numbers of rows agreed to 1.1e-4, and every row costs (LOG.md)."""
 
 
 class OpenVinoBackend(HostMemory):
@@ -109,7 +109,7 @@ def engine_from_bundle(bundle: Bundle, threads: int) -> GraphEngine:
 def has_byte_products() -> bool:
     """Tell whether the processor multiplies bytes, so that OpenVINO rounds activations to 8 bits.
 
-    A processor that says nothing is taken for one that does.
+    A processor that is not known to do without, such as any ARM, is taken for one that does.
     """
     flags = cpu_flags()
     return not flags or bool(flags & _BYTE_PRODUCTS)

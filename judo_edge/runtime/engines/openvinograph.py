@@ -19,7 +19,7 @@ from judo_edge.runtime.engines.backend import Array
 _LEAST = 32
 """Smallest group that the kernels take."""
 _POINTWISE = ("Add", "Multiply", "Sigmoid", "Swish")
-"""What stands between the layers of a gated MLP; each gives zero where gate and other half are zero."""
+"""What stands between the layers of a gated MLP, point by point."""
 
 
 @dataclass(frozen=True)
